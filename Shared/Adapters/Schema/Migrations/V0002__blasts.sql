@@ -1,0 +1,116 @@
+-- Written by the sender: intake (drafts, recipients, sending) and dispatch (chunks).
+
+CREATE TABLE blast (
+    blast_id uuid PRIMARY KEY,
+    district_id bigint NOT NULL REFERENCES district,
+    parent_blast_id uuid,
+    channel text NOT NULL DEFAULT 'email' CHECK (channel IN ('email', 'sms')),
+    class text NOT NULL DEFAULT 'general' CHECK (class IN ('general', 'emergency')),
+    category text NOT NULL DEFAULT 'general',
+    school text,
+    subject text NOT NULL,
+    html_template text,
+    text_template text,
+    from_address text NOT NULL,
+    from_name text,
+    reply_to text,
+    in_doubt_policy text NOT NULL CHECK (in_doubt_policy IN ('at_most_once', 'at_least_once')),
+    dedupe_address boolean NOT NULL DEFAULT true,
+    content_window interval NOT NULL DEFAULT interval '4 hours',
+    not_after timestamptz,
+    state text NOT NULL DEFAULT 'draft' CHECK (state IN ('draft', 'sending', 'sent')),
+    audience int NOT NULL DEFAULT 0 CHECK (audience >= 0),
+    -- the merge fields of the uploaded list
+    fields text[] NOT NULL DEFAULT '{}',
+    created_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    send_requested_at timestamptz,
+    paused_at timestamptz,
+    cancelled_at timestamptz,
+    sending_ended_at timestamptz,
+    expires_at timestamptz,
+    CHECK ((state = 'draft') = (send_requested_at IS NULL)),
+    CHECK (html_template IS NOT NULL OR text_template IS NOT NULL)
+);
+CREATE INDEX blast_by_district ON blast (district_id, blast_id DESC);
+CREATE INDEX blast_sending ON blast (blast_id) WHERE state = 'sending';
+SELECT protect_tenant_table('blast', '{rollcall_intake}',
+                            '{rollcall_dispatch,rollcall_ingester,rollcall_projector,rollcall_guard}');
+-- Nothing of a document is readable once it has expired (I-22).
+CREATE POLICY rollcall_report ON blast TO rollcall_report
+    USING (district_id = current_district() AND (expires_at IS NULL OR expires_at > now()));
+GRANT SELECT, INSERT, UPDATE, DELETE ON blast TO rollcall_intake;
+GRANT SELECT, UPDATE (state, sending_ended_at, expires_at) ON blast TO rollcall_dispatch;
+GRANT SELECT ON blast TO rollcall_report, rollcall_ingester, rollcall_projector, rollcall_guard;
+
+CREATE TABLE idempotency_key (
+    district_id bigint NOT NULL REFERENCES district,
+    key text NOT NULL,
+    blast_id uuid NOT NULL,
+    request_sha256 bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (district_id, key)
+);
+SELECT protect_tenant_table('idempotency_key', '{rollcall_intake}', '{}');
+GRANT SELECT, INSERT ON idempotency_key TO rollcall_intake;
+
+-- Where a tracked link leads. A click's destination comes from here, never from the request.
+CREATE TABLE blast_link (
+    blast_id uuid NOT NULL REFERENCES blast ON DELETE CASCADE,
+    link_no smallint NOT NULL CHECK (link_no > 0),
+    district_id bigint NOT NULL,
+    url text NOT NULL,
+    PRIMARY KEY (blast_id, link_no)
+);
+SELECT protect_tenant_table('blast_link', '{rollcall_intake,rollcall_report}',
+                            '{rollcall_dispatch,rollcall_ingester}');
+GRANT SELECT, INSERT, DELETE ON blast_link TO rollcall_intake;
+GRANT SELECT ON blast_link TO rollcall_report, rollcall_dispatch, rollcall_ingester;
+
+CREATE TABLE recipient (
+    blast_id uuid NOT NULL,
+    recipient_no int NOT NULL CHECK (recipient_no > 0),
+    district_id bigint NOT NULL,
+    line_no int NOT NULL,
+    -- as uploaded; empty when the list had none
+    address text NOT NULL,
+    -- HMAC-SHA-256 of the matching form under the district's key; null when the address cannot be used
+    address_hash bytea,
+    -- 6 no_address or 14 invalid, found at upload, with the reason in plain words
+    fault smallint CHECK (fault IN (6, 14)),
+    fault_reason text,
+    name text,
+    person_ref text,
+    school text,
+    -- broadcast types this address is meant for; null means all
+    categories text[],
+    fields jsonb NOT NULL DEFAULT '{}',
+    PRIMARY KEY (blast_id, recipient_no),
+    CHECK ((address_hash IS NULL) = (fault IS NOT NULL))
+) PARTITION BY RANGE (blast_id);
+CREATE INDEX recipient_by_address ON recipient (blast_id, address_hash, recipient_no);
+INSERT INTO daily_table VALUES ('recipient');
+SELECT protect_tenant_table('recipient', '{rollcall_intake,rollcall_report}', '{rollcall_dispatch,rollcall_guard}');
+GRANT SELECT, INSERT, DELETE ON recipient TO rollcall_intake;
+GRANT SELECT ON recipient TO rollcall_report, rollcall_dispatch, rollcall_guard;
+
+-- A range of recipient numbers: the unit of screening and of work.
+CREATE TABLE chunk (
+    blast_id uuid NOT NULL REFERENCES blast ON DELETE CASCADE,
+    chunk_no int NOT NULL CHECK (chunk_no > 0),
+    district_id bigint NOT NULL,
+    class text NOT NULL,
+    first_no int NOT NULL,
+    last_no int NOT NULL CHECK (last_no >= first_no),
+    state text NOT NULL DEFAULT 'requested' CHECK (state IN ('requested', 'cleared', 'done')),
+    requested_reported_at timestamptz,
+    cleared_at timestamptz,
+    lease_token uuid,
+    done_at timestamptz,
+    PRIMARY KEY (blast_id, chunk_no)
+);
+CREATE INDEX chunk_requested ON chunk (blast_id, chunk_no) WHERE state = 'requested';
+CREATE INDEX chunk_cleared ON chunk (blast_id, chunk_no) WHERE state = 'cleared';
+SELECT protect_tenant_table('chunk', '{rollcall_intake}', '{rollcall_dispatch}');
+GRANT SELECT, INSERT ON chunk TO rollcall_intake;
+GRANT SELECT, UPDATE ON chunk TO rollcall_dispatch;

@@ -1,0 +1,183 @@
+-- Written by the projector. Intake inserts the first rows and counters, in the transaction that inserts the
+-- recipients, and can never update them.
+
+CREATE TABLE delivery_status (
+    blast_id uuid NOT NULL,
+    recipient_no int NOT NULL,
+    district_id bigint NOT NULL,
+    -- the grow-only set of facts (requirements.md §2.2)
+    facts bigint NOT NULL DEFAULT 1 CHECK (facts & 1 = 1),
+    -- newest log record of this delivery: the head of its timeline
+    part smallint,
+    last_seq bigint,
+    attempts int NOT NULL DEFAULT 0,
+    last_attempt_at timestamptz,
+    response text,
+    response_at timestamptz,
+    changed_at timestamptz,
+    PRIMARY KEY (blast_id, recipient_no)
+) PARTITION BY RANGE (blast_id);
+
+CREATE FUNCTION refuse_lost_fact() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'delivery %/% would lose facts: % to %', OLD.blast_id, OLD.recipient_no, OLD.facts, NEW.facts
+        USING ERRCODE = 'RC001', HINT = 'A status only moves forward: write facts | new.';
+END $$;
+CREATE TRIGGER facts_only_grow BEFORE UPDATE ON delivery_status
+    FOR EACH ROW WHEN (OLD.facts & ~NEW.facts <> 0) EXECUTE FUNCTION refuse_lost_fact();
+ALTER TABLE delivery_status ENABLE ALWAYS TRIGGER facts_only_grow;
+-- Updates stay HOT: room on the page, and no index on a changing column.
+INSERT INTO daily_table VALUES ('delivery_status', 'WITH (fillfactor = 60)', '{facts_only_grow}');
+SELECT protect_tenant_table('delivery_status', '{rollcall_report}', '{rollcall_projector,rollcall_dispatch}');
+CREATE POLICY intake_reads ON delivery_status FOR SELECT TO rollcall_intake USING (district_id = current_district());
+CREATE POLICY intake_inserts ON delivery_status FOR INSERT TO rollcall_intake
+    WITH CHECK (district_id = current_district() AND facts = 1 AND last_seq IS NULL);
+-- A draft's list may be uploaded again; once sending has begun nothing is deleted.
+CREATE POLICY intake_replaces_draft ON delivery_status FOR DELETE TO rollcall_intake
+    USING (district_id = current_district()
+           AND EXISTS (SELECT FROM blast b WHERE b.blast_id = delivery_status.blast_id AND b.state = 'draft'));
+GRANT SELECT, INSERT, DELETE ON delivery_status TO rollcall_intake;
+GRANT SELECT, UPDATE ON delivery_status TO rollcall_projector;
+GRANT SELECT ON delivery_status TO rollcall_report, rollcall_dispatch;
+
+-- Every record that changed a delivery, in the order of its partition: history, evidence and outbox in one.
+CREATE TABLE delivery_log (
+    blast_id uuid NOT NULL,
+    part smallint NOT NULL,
+    seq bigint NOT NULL,
+    -- the delivery's previous record: its timeline is a chain
+    prev_seq bigint,
+    recipient_no int NOT NULL,
+    district_id bigint NOT NULL,
+    incarnation int NOT NULL,
+    event_id text NOT NULL,
+    source text NOT NULL,
+    -- null when the record changes no status (an attempt, a changed response)
+    fact smallint,
+    -- the state after this record
+    facts bigint NOT NULL,
+    attempts int NOT NULL,
+    last_attempt_at timestamptz,
+    response text,
+    occurred_at timestamptz NOT NULL,
+    -- the broker's time of the event record
+    recorded_at timestamptz NOT NULL,
+    evidence text,
+    PRIMARY KEY (blast_id, part, seq)
+) PARTITION BY RANGE (blast_id);
+INSERT INTO daily_table VALUES ('delivery_log');
+SELECT protect_tenant_table('delivery_log', '{rollcall_report}', '{rollcall_projector}');
+GRANT SELECT, INSERT ON delivery_log TO rollcall_projector;
+GRANT SELECT ON delivery_log TO rollcall_report;
+
+-- How many deliveries of a blast have exactly this set of facts. Rows of a part may be negative: only the sum over
+-- parts is a number of deliveries. Part -1 is intake's.
+CREATE TABLE blast_count (
+    blast_id uuid NOT NULL,
+    part smallint NOT NULL,
+    facts bigint NOT NULL,
+    district_id bigint NOT NULL,
+    n bigint NOT NULL,
+    PRIMARY KEY (blast_id, part, facts)
+) WITH (fillfactor = 50);
+SELECT protect_tenant_table('blast_count', '{rollcall_report}', '{rollcall_projector,rollcall_dispatch}');
+CREATE POLICY intake_reads ON blast_count FOR SELECT TO rollcall_intake USING (district_id = current_district());
+CREATE POLICY intake_inserts ON blast_count FOR INSERT TO rollcall_intake
+    WITH CHECK (district_id = current_district() AND part = -1 AND facts = 1);
+CREATE POLICY intake_replaces_draft ON blast_count FOR DELETE TO rollcall_intake
+    USING (district_id = current_district()
+           AND EXISTS (SELECT FROM blast b WHERE b.blast_id = blast_count.blast_id AND b.state = 'draft'));
+GRANT SELECT, INSERT, DELETE ON blast_count TO rollcall_intake;
+GRANT SELECT, INSERT, UPDATE ON blast_count TO rollcall_projector;
+GRANT SELECT ON blast_count TO rollcall_report, rollcall_dispatch;
+
+-- First entry of a delivery into a problem fact, so that the rare ones are found without a scan. Re-check on read.
+CREATE TABLE delivery_problem (
+    blast_id uuid NOT NULL,
+    fact smallint NOT NULL,
+    recipient_no int NOT NULL,
+    district_id bigint NOT NULL,
+    PRIMARY KEY (blast_id, fact, recipient_no)
+) PARTITION BY RANGE (blast_id);
+INSERT INTO daily_table VALUES ('delivery_problem');
+SELECT protect_tenant_table('delivery_problem', '{rollcall_report}', '{rollcall_projector}');
+GRANT SELECT, INSERT ON delivery_problem TO rollcall_projector;
+GRANT SELECT ON delivery_problem TO rollcall_report;
+
+-- The fence: one row per partition of a projection. Offsets live here; the broker's are advice.
+CREATE TABLE projector_partition (
+    projection text NOT NULL,
+    topic text NOT NULL,
+    part smallint NOT NULL,
+    cluster_id text NOT NULL,
+    -- rises when the event history restarts (a recreated topic, an emptied broker)
+    incarnation int NOT NULL DEFAULT 1,
+    epoch bigint NOT NULL DEFAULT 0,
+    next_offset bigint NOT NULL DEFAULT 0,
+    tail_event_id text,
+    seq bigint NOT NULL DEFAULT 0,
+    published_seq bigint NOT NULL DEFAULT 0,
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (projection, topic, part),
+    CHECK (published_seq <= seq)
+) WITH (fillfactor = 20);
+GRANT SELECT, INSERT, UPDATE ON projector_partition TO rollcall_projector;
+GRANT SELECT ON projector_partition TO rollcall_dispatch, rollcall_guard, rollcall_report;
+
+-- Committed but not yet known to be published; deleted once published.
+CREATE TABLE projector_batch (
+    projection text NOT NULL,
+    part smallint NOT NULL,
+    seq_from bigint NOT NULL,
+    seq_to bigint NOT NULL,
+    blast_ids uuid[] NOT NULL,
+    committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (projection, part, seq_to)
+);
+GRANT SELECT, INSERT, DELETE ON projector_batch TO rollcall_projector;
+
+-- Every restart of the event history that was noticed.
+CREATE TABLE projector_incident (
+    projection text NOT NULL,
+    part smallint NOT NULL,
+    incarnation int NOT NULL,
+    reason text NOT NULL,
+    old_cluster_id text,
+    new_cluster_id text,
+    old_next_offset bigint NOT NULL,
+    noticed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (projection, part, incarnation)
+);
+GRANT SELECT, INSERT ON projector_incident TO rollcall_projector;
+GRANT SELECT ON projector_incident TO rollcall_report;
+
+-- Records that name a delivery this database does not have, or no longer has; and records that cannot be read.
+CREATE TABLE late_event (
+    projection text NOT NULL,
+    cluster_id text NOT NULL,
+    topic text NOT NULL,
+    part smallint NOT NULL,
+    record_offset bigint NOT NULL,
+    event_id text NOT NULL,
+    subject text NOT NULL,
+    fact smallint,
+    value bytea,
+    seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (projection, cluster_id, topic, part, record_offset)
+);
+CREATE TABLE dead_letter (
+    projection text NOT NULL,
+    cluster_id text NOT NULL,
+    topic text NOT NULL,
+    part smallint NOT NULL,
+    record_offset bigint NOT NULL,
+    reason text NOT NULL,
+    key bytea,
+    value bytea,
+    headers jsonb NOT NULL DEFAULT '{}',
+    parked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    reported_at timestamptz,
+    PRIMARY KEY (projection, cluster_id, topic, part, record_offset)
+);
+GRANT SELECT, INSERT ON late_event TO rollcall_projector;
+GRANT SELECT, INSERT, UPDATE (reported_at) ON dead_letter TO rollcall_projector;

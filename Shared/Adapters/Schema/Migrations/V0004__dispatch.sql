@@ -1,0 +1,60 @@
+-- Written by the sender's dispatch.
+
+-- One row per running sender process. A lease that has run out is never renewed: the process takes a new token.
+CREATE TABLE sender_lease (
+    token uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    instance text NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    lease_until timestamptz NOT NULL
+);
+GRANT SELECT, INSERT, UPDATE, DELETE ON sender_lease TO rollcall_dispatch;
+
+-- One row per try of one delivery, inserted at WIRE just before hand-over, or when the last check refuses it.
+CREATE TABLE attempt (
+    blast_id uuid NOT NULL,
+    recipient_no int NOT NULL,
+    attempt_no int NOT NULL CHECK (attempt_no > 0),
+    district_id bigint NOT NULL,
+    chunk_no int NOT NULL,
+    state text NOT NULL CHECK (state IN ('wire', 'accepted', 'rejected', 'deferred', 'in_doubt', 'resolved_sent',
+                                         'unknown', 'resend', 'stopped', 'requeued')),
+    -- the fact this attempt ended in, to be reported; null while on the wire or without news
+    fact smallint,
+    lease_token uuid,
+    address_hash bytea NOT NULL,
+    content_hash bytea,
+    provider text,
+    smtp_code smallint,
+    enhanced_code text,
+    reply text,
+    wire_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    settled_at timestamptz,
+    -- when the next attempt may begin; null once taken or when none follows
+    next_at timestamptz,
+    reported_at timestamptz,
+    PRIMARY KEY (blast_id, recipient_no, attempt_no)
+) PARTITION BY RANGE (blast_id);
+CREATE UNIQUE INDEX attempt_one_hand_over ON attempt (blast_id, recipient_no)
+    WHERE state IN ('wire', 'in_doubt', 'accepted', 'resolved_sent');
+CREATE INDEX attempt_unreported ON attempt (blast_id, recipient_no) WHERE fact IS NOT NULL AND reported_at IS NULL;
+CREATE INDEX attempt_due ON attempt (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX attempt_open ON attempt (wire_at) WHERE state IN ('wire', 'in_doubt');
+INSERT INTO daily_table VALUES ('attempt', 'WITH (fillfactor = 70)');
+SELECT protect_tenant_table('attempt', '{rollcall_report}', '{rollcall_dispatch}');
+GRANT SELECT, INSERT, UPDATE ON attempt TO rollcall_dispatch;
+GRANT SELECT ON attempt TO rollcall_report;
+
+-- Who handed over this content to this address last (I-14, K-02). Taken in the statement that inserts the attempt.
+CREATE TABLE content_claim (
+    district_id bigint NOT NULL,
+    address_hash bytea NOT NULL,
+    content_hash bytea NOT NULL,
+    state text NOT NULL CHECK (state IN ('reserved', 'handed_over', 'released')),
+    blast_id uuid NOT NULL,
+    recipient_no int NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (district_id, address_hash, content_hash)
+) WITH (fillfactor = 70);
+SELECT protect_tenant_table('content_claim', '{}', '{rollcall_dispatch,rollcall_guard}');
+GRANT SELECT, INSERT, UPDATE, DELETE ON content_claim TO rollcall_dispatch;
+GRANT SELECT ON content_claim TO rollcall_guard;

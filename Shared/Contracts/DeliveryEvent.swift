@@ -1,0 +1,100 @@
+public import Delivery
+import Foundation
+
+/// A fact about one delivery, as stated on `rollcall.delivery.events.v1` (key: the delivery).
+///
+/// Stating it twice, late or out of order changes nothing: the projector joins facts. `id` is deterministic wherever
+/// the event comes from a stored row.
+public struct DeliveryEvent: Sendable, Hashable {
+    public static let type = "rollcall.delivery.observed.v1"
+    public static let evidenceMaxOctets = 512
+
+    public let id: String
+    public let source: String
+    public let delivery: DeliveryID
+    public let district: DistrictID
+    public let fact: DeliveryFact
+    public let occurredAtMicroseconds: Int64
+    public let attempt: Attempt?
+    /// The chosen answer, with `responded` and `acknowledged`.
+    public let response: String?
+    /// What the provider or we said, in words; at most 512 octets, cut at a character.
+    public let evidence: String
+
+    /// The try of the sender that this fact settles.
+    public struct Attempt: Sendable, Hashable, Codable {
+        public let number: Int32
+        public let atMicroseconds: Int64
+        public init(number: Int32, atMicroseconds: Int64) {
+            self.number = number
+            self.atMicroseconds = atMicroseconds
+        }
+    }
+
+    public init(
+        id: String, source: String, delivery: DeliveryID, district: DistrictID, fact: DeliveryFact,
+        occurredAtMicroseconds: Int64, attempt: Attempt? = nil, response: String? = nil, evidence: String = ""
+    ) {
+        self.id = id
+        self.source = source
+        self.delivery = delivery
+        self.district = district
+        self.fact = fact
+        self.occurredAtMicroseconds = occurredAtMicroseconds
+        self.attempt = attempt
+        self.response = response
+        self.evidence = Self.cut(evidence)
+    }
+
+    public var attributes: CloudEventAttributes {
+        CloudEventAttributes(
+            id: id, source: source, type: Self.type, timeMicroseconds: occurredAtMicroseconds,
+            subject: delivery.description)
+    }
+
+    public var key: [UInt8] { Array(delivery.description.utf8) }
+
+    public func value() throws -> [UInt8] {
+        try StrictJSON.encode(
+            Body(
+                district: district.number, fact: fact.name, attempt: attempt, response: response,
+                evidence: evidence.isEmpty ? nil : evidence))
+    }
+
+    /// Reads a record back.
+    /// - Throws: `ContractError` for anything that is not this contract; such a record is parked, never guessed at.
+    public init(value: [UInt8], header: (String) -> String?) throws(ContractError) {
+        let attributes = try CloudEventAttributes(header: header)
+        guard attributes.type == Self.type else { throw ContractError("unknown event type \(attributes.type.prefix(80))") }
+        guard let delivery = DeliveryID(attributes.subject) else { throw ContractError("ce_subject is not a delivery") }
+        guard value.count <= 8192 else { throw ContractError("longer than 8192 octets") }
+        let body = try StrictJSON.decode(Body.self, from: value)
+        guard let fact = DeliveryFact(name: body.fact) else {
+            throw ContractError("unknown fact \(body.fact.prefix(60))")
+        }
+        guard body.district > 0 else { throw ContractError("district is not positive") }
+        if let attempt = body.attempt, attempt.number < 1 { throw ContractError("attempt.number is not positive") }
+        if let response = body.response, response.utf8.count > 512 {
+            throw ContractError("response is longer than 512 octets")
+        }
+        self.init(
+            id: attributes.id, source: attributes.source, delivery: delivery, district: DistrictID(body.district),
+            fact: fact, occurredAtMicroseconds: attributes.timeMicroseconds, attempt: body.attempt,
+            response: body.response, evidence: body.evidence ?? "")
+    }
+
+    private struct Body: Codable {
+        let district: Int64
+        let fact: String
+        let attempt: Attempt?
+        let response: String?
+        let evidence: String?
+    }
+
+    private static func cut(_ text: String) -> String {
+        guard text.utf8.count > evidenceMaxOctets else { return text }
+        var cut = Substring(text)
+        while cut.utf8.count > evidenceMaxOctets { cut = cut.dropLast() }
+        return String(cut)
+    }
+}

@@ -1,0 +1,97 @@
+public import Delivery
+
+/// The full state of one delivery after one change, on `rollcall.delivery.status.v1` (key: the delivery; compacted).
+///
+/// One record per change. `version` counts status-bearing facts; a record covers the versions
+/// `versionFrom...version` (the first record of a delivery covers 0, `pending`, as well). Records of a delivery appear
+/// in version order without gaps the first time; a repeat may follow at any time. A reader compares
+/// (`incarnation`, `version`, `seq`) with what it has and ignores what is not newer. No address is published.
+public struct DeliveryStatusRecord: Sendable, Hashable {
+    public static let type = "rollcall.delivery.status.v1"
+
+    public let delivery: DeliveryID
+    public let district: DistrictID
+    public let facts: DeliveryFacts
+    public let versionFrom: Int
+    public let incarnation: Int32
+    public let seq: Int64
+    public let attempts: Int32
+    public let lastAttemptAtMicroseconds: Int64?
+    public let response: String?
+    /// When the newest fact happened.
+    public let changedAtMicroseconds: Int64
+    /// The event that made this change.
+    public let eventID: String
+
+    public init(
+        delivery: DeliveryID, district: DistrictID, facts: DeliveryFacts, versionFrom: Int, incarnation: Int32,
+        seq: Int64, attempts: Int32, lastAttemptAtMicroseconds: Int64?, response: String?,
+        changedAtMicroseconds: Int64, eventID: String
+    ) {
+        self.delivery = delivery
+        self.district = district
+        self.facts = facts
+        self.versionFrom = versionFrom
+        self.incarnation = incarnation
+        self.seq = seq
+        self.attempts = attempts
+        self.lastAttemptAtMicroseconds = lastAttemptAtMicroseconds
+        self.response = response
+        self.changedAtMicroseconds = changedAtMicroseconds
+        self.eventID = eventID
+    }
+
+    public var version: Int { facts.version }
+
+    public var attributes: CloudEventAttributes {
+        CloudEventAttributes(
+            id: "status/\(incarnation)/\(seq)/\(delivery)", source: "/rollcall/status-projector", type: Self.type,
+            timeMicroseconds: changedAtMicroseconds, subject: delivery.description)
+    }
+
+    public var key: [UInt8] { Array(delivery.description.utf8) }
+
+    public func value() throws -> [UInt8] {
+        try StrictJSON.encode(
+            Body(
+                blast_id: delivery.blast.description, recipient_no: delivery.recipientNumber,
+                district: district.number, facts: facts.bits, fact_names: facts.names,
+                status: facts.canonicalStatus.name, version: version, version_from: versionFrom,
+                incarnation: incarnation, seq: seq, final: facts.isFinal, attempts: attempts,
+                last_attempt_at: lastAttemptAtMicroseconds.map(Timestamp.string(microseconds:)), response: response,
+                changed_at: Timestamp.string(microseconds: changedAtMicroseconds), event_id: eventID))
+    }
+
+    public init(value: [UInt8]) throws(ContractError) {
+        let body = try StrictJSON.decode(Body.self, from: value)
+        guard let blast = BlastID(body.blast_id) else { throw ContractError("blast_id is not a UUID") }
+        guard let changedAt = Timestamp.microseconds(body.changed_at) else {
+            throw ContractError("changed_at is not a time")
+        }
+        self.init(
+            delivery: DeliveryID(blast: blast, recipientNumber: body.recipient_no),
+            district: DistrictID(body.district), facts: DeliveryFacts(bits: body.facts),
+            versionFrom: body.version_from, incarnation: body.incarnation, seq: body.seq, attempts: body.attempts,
+            lastAttemptAtMicroseconds: body.last_attempt_at.flatMap(Timestamp.microseconds(_:)),
+            response: body.response, changedAtMicroseconds: changedAt, eventID: body.event_id)
+    }
+
+    private struct Body: Codable {
+        let blast_id: String
+        let recipient_no: Int32
+        let district: Int64
+        let facts: Int64
+        let fact_names: [String]
+        let status: String
+        let version: Int
+        let version_from: Int
+        let incarnation: Int32
+        let seq: Int64
+        let final: Bool
+        let attempts: Int32
+        let last_attempt_at: String?
+        let response: String?
+        let changed_at: String
+        let event_id: String
+    }
+}
