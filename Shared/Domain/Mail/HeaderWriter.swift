@@ -1,0 +1,145 @@
+/// Writes header fields as octets: folded at 78 where there is a place to fold, never beyond 998.
+struct HeaderWriter {
+    private(set) var octets: [UInt8] = []
+    private var column = 0
+
+    private static let foldAt = 78
+    /// Longest run of octets that may stand unfolded; 998 less room for the longest header name.
+    static let longestToken = 900
+
+    /// A value without inner structure: plain when it is plain ASCII, else encoded words. A text that already looks
+    /// like an encoded word is encoded again, so that it reads as itself and nothing hides in it.
+    mutating func unstructured(_ name: String, _ value: String) {
+        begin(name)
+        let text = Array(value.utf8)
+        let tokens = Self.tokens(of: text)
+        if Self.needsEncoding(text) || tokens.contains(where: { $0.count > Self.longestToken }) {
+            appendEncodedWords(text)
+        } else {
+            for token in tokens { append(token) }
+        }
+        end()
+    }
+
+    mutating func mailbox(_ name: String, _ mailbox: Mailbox) {
+        begin(name)
+        let address = Array(mailbox.address.wireForm.utf8)
+        if let display = mailbox.name, !display.isEmpty {
+            appendPhrase(Array(display.utf8))
+            append([UInt8(ascii: "<")] + address + [UInt8(ascii: ">")])
+        } else {
+            append(address)
+        }
+        end()
+    }
+
+    /// Values between which folding is allowed and that are known to be plain.
+    mutating func tokens(_ name: String, _ tokens: [[UInt8]]) {
+        begin(name)
+        for token in tokens { append(token) }
+        end()
+    }
+
+    mutating func finish() -> [UInt8] {
+        octets += [0x0D, 0x0A]
+        return octets
+    }
+
+    private mutating func begin(_ name: String) {
+        octets += Array(name.utf8)
+        octets.append(UInt8(ascii: ":"))
+        column = name.utf8.count + 1
+    }
+
+    private mutating func end() {
+        octets += [0x0D, 0x0A]
+    }
+
+    private var isFirst: Bool { octets.last == UInt8(ascii: ":") }
+
+    private mutating func append(_ token: [UInt8]) {
+        if column + 1 + token.count > Self.foldAt, !isFirst {
+            octets += [0x0D, 0x0A]
+            column = 0
+        }
+        octets.append(0x20)
+        octets += token
+        column += 1 + token.count
+    }
+
+    private mutating func appendPhrase(_ text: [UInt8]) {
+        if Self.needsEncoding(text) || text.count > 60 {
+            appendEncodedWords(text)
+        } else if text.allSatisfy({ ASCII.isAtomText($0) || $0 == 0x20 }) {
+            for token in Self.tokens(of: text) { append(token) }
+        } else {
+            var quoted: [UInt8] = [UInt8(ascii: "\"")]
+            for octet in text {
+                if octet == UInt8(ascii: "\"") || octet == UInt8(ascii: "\\") { quoted.append(UInt8(ascii: "\\")) }
+                quoted.append(octet)
+            }
+            append(quoted + [UInt8(ascii: "\"")])
+        }
+    }
+
+    /// RFC 2047 B words of at most 75 octets, cut between scalars.
+    private mutating func appendEncodedWords(_ text: [UInt8]) {
+        var start = 0
+        while start < text.count {
+            let room = min(75, Self.foldAt - (isFirst ? column : 0) - 1)
+            let most = max(6, (room - 12) / 4 * 3)
+            var end = min(start + most, text.count)
+            while end < text.count, end > start + 1, text[end] & 0xC0 == 0x80 { end -= 1 }
+            append(Array("=?UTF-8?B?".utf8) + Base64.encode(text[start..<end]) + Array("?=".utf8))
+            start = end
+        }
+    }
+
+    private static func needsEncoding(_ text: [UInt8]) -> Bool {
+        if text.first == 0x20 || text.last == 0x20 { return true }
+        for index in text.indices {
+            if text[index] >= 0x80 { return true }
+            if text[index] == UInt8(ascii: "="), index + 1 < text.count, text[index + 1] == UInt8(ascii: "?") {
+                return true
+            }
+        }
+        return false
+    }
+
+    /// Pieces separated by single spaces; further spaces stay with the piece after them.
+    private static func tokens(of text: [UInt8]) -> [[UInt8]] {
+        var result: [[UInt8]] = []
+        var spaces: [UInt8] = []
+        for piece in text.split(separator: 0x20, omittingEmptySubsequences: false) {
+            if piece.isEmpty {
+                spaces.append(0x20)
+            } else {
+                result.append(spaces + piece)
+                spaces = []
+            }
+        }
+        return result
+    }
+}
+
+enum Base64 {
+    private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+
+    static func encode(_ octets: ArraySlice<UInt8>) -> [UInt8] {
+        var result: [UInt8] = []
+        result.reserveCapacity((octets.count + 2) / 3 * 4)
+        var index = octets.startIndex
+        while index < octets.endIndex {
+            let left = octets.endIndex - index
+            let first = UInt32(octets[index]) << 16
+            let second = left > 1 ? UInt32(octets[index + 1]) << 8 : 0
+            let bits = first | second | (left > 2 ? UInt32(octets[index + 2]) : 0)
+            result.append(alphabet[Int(bits >> 18)])
+            result.append(alphabet[Int(bits >> 12 & 63)])
+            result.append(left > 1 ? alphabet[Int(bits >> 6 & 63)] : UInt8(ascii: "="))
+            result.append(left > 2 ? alphabet[Int(bits & 63)] : UInt8(ascii: "="))
+            index += 3
+        }
+        return result
+    }
+}

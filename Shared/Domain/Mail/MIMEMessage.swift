@@ -1,0 +1,184 @@
+/// An address with the name shown beside it.
+public struct Mailbox: Sendable {
+    public let name: String?
+    public let address: EmailAddress
+
+    public init(name: String? = nil, address: EmailAddress) {
+        self.name = name
+        self.address = address
+    }
+}
+
+/// Why a message cannot be built; nothing is ever repaired silently.
+public enum MIMEFault: Error, Equatable, Sendable {
+    case headerValue(name: String, HeaderFault)
+    case headerName(String)
+    case reservedHeader(String)
+    case messageID(String)
+    case unsubscribeURL(String)
+    case boundary(String)
+    case noBody
+
+    public var reason: String {
+        switch self {
+        case .headerValue(let name, let fault): "\(name): \(fault.reason)"
+        case .headerName: "A header name may have printable ASCII other than the colon, 1 to 76 octets."
+        case .reservedHeader(let name): "\(name) is written from the message's own fields; do not give it as an extra header."
+        case .messageID: "A message id is left@right, each part of letters, digits and . _ - + = only, 200 octets at most."
+        case .unsubscribeURL: "An unsubscribe address is an http, https or mailto URL in ASCII without spaces, <, > or commas, 900 octets at most."
+        case .boundary: "A boundary has 1 to 60 letters, digits, . _ or -."
+        case .noBody: "A message needs a text or an HTML body."
+        }
+    }
+}
+
+/// One message to one recipient; `encoded()` gives the octets that go between `DATA` and the final dot.
+///
+/// The same fields always give the same octets: date, message id and boundary come from the caller, so a retry sends
+/// what was sent before. Bodies are UTF-8 in quoted-printable; with both bodies the result is `multipart/alternative`,
+/// text first. Every value is checked with `headerFault(in:)`.
+public struct MIMEMessage: Sendable {
+    public var from: Mailbox
+    public var to: Mailbox
+    public var subject: String
+    /// Seconds since 1970; written in UTC.
+    public var date: Int64
+    /// `left@right` without the angle brackets.
+    public var messageID: String
+    public var replyTo: Mailbox?
+    /// Addresses of List-Unsubscribe, best first.
+    public var unsubscribeURLs: [String] = []
+    /// Announces RFC 8058 one-click for the first https or http address.
+    public var oneClickUnsubscribe = false
+    public var extraHeaders: [(name: String, value: String)] = []
+    public var text: String?
+    public var html: String?
+    public var boundary: String
+
+    public init(
+        from: Mailbox, to: Mailbox, subject: String, date: Int64, messageID: String, text: String? = nil,
+        html: String? = nil, boundary: String
+    ) {
+        self.from = from
+        self.to = to
+        self.subject = subject
+        self.date = date
+        self.messageID = messageID
+        self.text = text
+        self.html = html
+        self.boundary = boundary
+    }
+
+    /// Canonical CR LF octets that end with a line end. Not dot-stuffed.
+    public func encoded() throws(MIMEFault) -> [UInt8] {
+        try checkFields()
+        var headers = HeaderWriter()
+        headers.mailbox("From", from)
+        headers.mailbox("To", to)
+        if let replyTo { headers.mailbox("Reply-To", replyTo) }
+        headers.unstructured("Subject", subject)
+        headers.unstructured("Date", MailDate.string(unixSeconds: date))
+        headers.tokens("Message-ID", [Array("<\(messageID)>".utf8)])
+        if !unsubscribeURLs.isEmpty {
+            let last = unsubscribeURLs.count - 1
+            headers.tokens(
+                "List-Unsubscribe",
+                unsubscribeURLs.enumerated().map { Array("<\($0.element)>\($0.offset == last ? "" : ",")".utf8) })
+            if oneClickUnsubscribe {
+                headers.unstructured("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+            }
+        }
+        for header in extraHeaders { headers.unstructured(header.name, header.value) }
+        headers.unstructured("MIME-Version", "1.0")
+        return try appendBody(to: &headers)
+    }
+
+    private func appendBody(to headers: inout HeaderWriter) throws(MIMEFault) -> [UInt8] {
+        switch (text, html) {
+        case (nil, nil): throw .noBody
+        case (let text?, let html?):
+            // `=_` cannot occur in quoted-printable, so no body can contain the boundary.
+            let boundary = "=_" + boundary
+            headers.tokens(
+                "Content-Type", [Array("multipart/alternative;".utf8), Array("boundary=\"\(boundary)\"".utf8)])
+            var octets = headers.finish()
+            octets.reserveCapacity(octets.count + (text.utf8.count + html.utf8.count) * 9 / 8 + 512)
+            for (subtype, body) in [("plain", text), ("html", html)] {
+                octets += Array("--\(boundary)\r\n".utf8)
+                octets += Self.partHeaders(subtype)
+                QuotedPrintable.append(body, to: &octets)
+                octets += [0x0D, 0x0A]
+            }
+            octets += Array("--\(boundary)--\r\n".utf8)
+            return octets
+        case (let body?, nil): return single("plain", body, &headers)
+        case (nil, let body?): return single("html", body, &headers)
+        }
+    }
+
+    private func single(_ subtype: String, _ body: String, _ headers: inout HeaderWriter) -> [UInt8] {
+        var octets = headers.octets + Self.partHeaders(subtype)
+        QuotedPrintable.append(body, to: &octets)
+        octets += [0x0D, 0x0A]
+        return octets
+    }
+
+    private static func partHeaders(_ subtype: String) -> [UInt8] {
+        Array(
+            "Content-Type: text/\(subtype); charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n".utf8)
+    }
+}
+
+extension MIMEMessage {
+    private static let ownHeaders: Set<String> = [
+        "from", "to", "reply-to", "subject", "date", "message-id", "list-unsubscribe", "list-unsubscribe-post",
+        "mime-version", "content-type", "content-transfer-encoding", "bcc", "cc", "sender", "return-path",
+    ]
+
+    private func checkFields() throws(MIMEFault) {
+        try check("From", from.name)
+        try check("To", to.name)
+        try check("Reply-To", replyTo?.name)
+        try check("Subject", subject)
+        guard Self.isMessageID(messageID) else { throw .messageID(messageID) }
+        guard (1...60).contains(boundary.utf8.count), boundary.utf8.allSatisfy(Self.isTokenOctet) else {
+            throw .boundary(boundary)
+        }
+        for url in unsubscribeURLs { guard Self.isURL(url) else { throw .unsubscribeURL(url) } }
+        for header in extraHeaders {
+            let name = Array(header.name.utf8)
+            guard (1...76).contains(name.count), name.allSatisfy({ (0x21...0x7E).contains($0) && $0 != 0x3A }) else {
+                throw .headerName(header.name)
+            }
+            let lowered = String(decoding: name.map(ASCII.lowered), as: UTF8.self)
+            guard !Self.ownHeaders.contains(lowered) else { throw .reservedHeader(header.name) }
+            try check(header.name, header.value)
+        }
+    }
+
+    private func check(_ name: String, _ value: String?) throws(MIMEFault) {
+        if let value, let fault = headerFault(in: value) { throw .headerValue(name: name, fault) }
+    }
+
+    private static func isTokenOctet(_ octet: UInt8) -> Bool {
+        ASCII.isLetterOrDigit(octet) || octet == 0x2D || octet == 0x2E || octet == 0x5F
+    }
+
+    private static func isMessageID(_ text: String) -> Bool {
+        let parts = text.utf8.split(separator: UInt8(ascii: "@"), omittingEmptySubsequences: false)
+        return text.utf8.count <= 200 && parts.count == 2
+            && parts.allSatisfy { part in
+                !part.isEmpty && part.first != 0x2E && part.last != 0x2E
+                    && part.allSatisfy { isTokenOctet($0) || $0 == 0x2B || $0 == 0x3D }
+            }
+    }
+
+    private static func isURL(_ text: String) -> Bool {
+        let octets = Array(text.utf8)
+        guard octets.count <= HeaderWriter.longestToken else { return false }
+        guard ["https://", "http://", "mailto:"].contains(where: { octets.starts(with: Array($0.utf8)) }) else {
+            return false
+        }
+        return octets.allSatisfy { (0x21...0x7E).contains($0) && $0 != 0x3C && $0 != 0x3E && $0 != 0x2C }
+    }
+}

@@ -1,0 +1,70 @@
+/// The status code of RFC 3463: class.subject.detail.
+public struct EnhancedStatusCode: Hashable, Sendable, CustomStringConvertible {
+    public let statusClass: Int
+    public let subject: Int
+    public let detail: Int
+
+    public init(_ statusClass: Int, _ subject: Int, _ detail: Int) {
+        self.statusClass = statusClass
+        self.subject = subject
+        self.detail = detail
+    }
+
+    /// Reads `5.1.1`: class 2, 4 or 5, then two numbers of one to three digits. Nil for anything else.
+    public init?(_ text: some StringProtocol) {
+        let parts = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+        guard parts.count == 3, parts[0].count == 1 else { return nil }
+        guard parts.allSatisfy({ (1...3).contains($0.count) && $0.allSatisfy(ASCII.isDigit) }) else { return nil }
+        let numbers = parts.map { $0.reduce(0) { $0 * 10 + Int($1 - 0x30) } }
+        guard numbers[0] == 2 || numbers[0] == 4 || numbers[0] == 5 else { return nil }
+        self.init(numbers[0], numbers[1], numbers[2])
+    }
+
+    public var description: String { "\(statusClass).\(subject).\(detail)" }
+}
+
+/// One complete reply of an SMTP server.
+public struct SMTPReply: Equatable, Sendable, CustomStringConvertible {
+    public let code: Int
+    /// Present when the first line starts with one and its class agrees with the code.
+    public let enhanced: EnhancedStatusCode?
+    /// What follows the code on each line; control characters are shown as `?`, broken UTF-8 is replaced.
+    public let lines: [String]
+    /// True for an answer that our own side gave because the server could not have taken the message.
+    public let isLocal: Bool
+
+    public init(code: Int, lines: [String], isLocal: Bool = false) {
+        self.code = code
+        self.lines = lines
+        self.isLocal = isLocal
+        enhanced = Self.leadingCode(of: lines.first ?? "", code: code)
+    }
+
+    /// The lines as one, without the enhanced code that each may repeat.
+    public var text: String {
+        lines.map { line in
+            guard enhanced != nil, Self.leadingCode(of: line, code: code) != nil else { return line }
+            return String(line.drop { $0 != " " }.dropFirst())
+        }.joined(separator: " ")
+    }
+
+    public var isPositive: Bool { code / 100 == 2 }
+    public var isTransient: Bool { code / 100 == 4 }
+    public var isPermanent: Bool { code / 100 == 5 }
+
+    public var description: String { "\(code) " + lines.joined(separator: " ") }
+
+    private static func leadingCode(of line: String, code: Int) -> EnhancedStatusCode? {
+        let found = EnhancedStatusCode(line.prefix { $0 != " " })
+        return found?.statusClass == code / 100 ? found : nil
+    }
+}
+
+/// The step of an SMTP dialogue at which something happened.
+public enum SMTPStage: String, Sendable, CaseIterable {
+    case connect, greeting, hello, mail, recipient, data
+    /// The text of the message, before its final dot.
+    case body
+    /// The final dot has been handed to the network.
+    case dot
+}
