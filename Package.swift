@@ -19,6 +19,7 @@ let nio = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
@@ -89,7 +90,10 @@ let package = Package(
         // Process furniture.
         module(
             "Runtime", "Runtime",
-            ["Delivery", "Contracts", "Kafka", "Postgres", logging, hummingbird, httpTypes, nio, lifecycle, signals]),
+            [
+                "Delivery", "Contracts", "Kafka", "Postgres", logging, hummingbird, hummingbirdCore, httpTypes, nio,
+                nioHTTP1, lifecycle, signals,
+            ]),
 
         // Services. One executable each; they meet only on topics and tables.
         service(
@@ -131,7 +135,7 @@ let package = Package(
         tests("SMTPTests", ["SMTP", "Mail", "TestKit"]),
         tests("PostgresTests", ["Postgres", "Schema", "Delivery", "TestKit"]),
         tests("KafkaTests", ["Kafka", "Contracts", "TestKit"]),
-        tests("RuntimeTests", ["Runtime"]),
+        tests("RuntimeTests", ["Runtime", "Kafka", "Postgres", logging, hummingbird, httpTypes, lifecycle]),
         tests("TidyTests", []),
         tests(
             "EndToEndTests",

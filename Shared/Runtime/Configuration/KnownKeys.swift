@@ -1,0 +1,28 @@
+/// Every key that any Rollcall program reads.
+///
+/// The programs share one environment and one configuration file, and each must tell another program's key from a
+/// mistyped one. A program that declares a key not listed here refuses to start.
+public enum KnownKeys {
+    public static let all: Set<String> = Set(common + postgresRoles + programs)
+
+    /// Variables with our prefix that the local stack sets and that are no settings.
+    public static let variablesWithoutKey: Set<String> = ["ROLLCALL_STATE", "ROLLCALL_CONFIG"]
+
+    private static let common = [
+        "kafka.bootstrap", "kafka.client.overrides", "postgres.host", "postgres.port", "postgres.database",
+        "postgres.password", "admin.listen", "log.level", "shutdown.grace", "fault.point",
+    ]
+
+    /// `postgres.<role>.user` and `postgres.<role>.password`, one pair per role.
+    private static let postgresRoles = PostgresRole.allCases.flatMap { role in
+        ["postgres.\(role.rawValue).user", "postgres.\(role.rawValue).password"]
+    }
+
+    private static let programs: [String] = []
+}
+
+/// Who logs in to PostgreSQL. Every service has a role of its own, so that grants keep one writer per table; the sender's
+/// two halves have one each.
+public enum PostgresRole: String, Sendable, CaseIterable {
+    case admin, intake, dispatch, ingester, projector, `guard`, report
+}
