@@ -18,7 +18,16 @@ public enum KnownKeys {
         ["postgres.\(role.rawValue).user", "postgres.\(role.rawValue).password"]
     }
 
-    private static let programs: [String] = []
+    private static let programs = [
+        "public.url", "tokens.keys",
+        "sender.listen", "sender.chunk.size", "sender.window", "sender.retry.schedule", "sender.indoubt.after",
+        "sender.lease", "sender.guard.freshness", "sender.bounce.domain", "smtp.host", "smtp.port", "smtp.connections",
+        "smtp.reply.timeout", "smtp.dot.deadline", "smtp.helo",
+        "ingester.listen", "webhook.secrets", "tracking.quiet.window",
+        "report.listen", "report.session.secret",
+        "projector.batch.max", "projector.projection", "projector.tail.deadline", "projector.cluster.check",
+        "projector.zombie.horizon",
+    ]
 }
 
 /// Who logs in to PostgreSQL. Every service has a role of its own, so that grants keep one writer per table; the sender's

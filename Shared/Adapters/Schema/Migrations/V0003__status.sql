@@ -59,6 +59,7 @@ CREATE TABLE delivery_log (
     attempts int NOT NULL,
     last_attempt_at timestamptz,
     response text,
+    changed_at timestamptz NOT NULL,
     occurred_at timestamptz NOT NULL,
     -- the broker's time of the event record
     recorded_at timestamptz NOT NULL,
@@ -115,6 +116,8 @@ CREATE TABLE projector_partition (
     epoch bigint NOT NULL DEFAULT 0,
     next_offset bigint NOT NULL DEFAULT 0,
     tail_event_id text,
+    -- who has it; null after a clean release
+    owner text,
     seq bigint NOT NULL DEFAULT 0,
     published_seq bigint NOT NULL DEFAULT 0,
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -124,7 +127,8 @@ CREATE TABLE projector_partition (
 GRANT SELECT, INSERT, UPDATE ON projector_partition TO rollcall_projector;
 GRANT SELECT ON projector_partition TO rollcall_dispatch, rollcall_guard, rollcall_report;
 
--- Committed but not yet known to be published; deleted once published.
+-- Which log records a batch committed, so that a new owner finds what may not be published without a scan. Kept
+-- until published and older than the zombie horizon.
 CREATE TABLE projector_batch (
     projection text NOT NULL,
     part smallint NOT NULL,

@@ -1,0 +1,97 @@
+import Contracts
+import Delivery
+import Postgres
+
+/// One taken partition: the fencing epoch and how far the projection is.
+struct Ownership: Sendable, Hashable {
+    let part: Int32
+    let epoch: Int64
+    let clusterID: String
+    let incarnation: Int32
+    var nextOffset: Int64
+    /// The id of the record before `nextOffset`, which must still stand there.
+    let tailEventID: String?
+    var seq: Int64
+    var publishedSeq: Int64
+    /// The previous owner left without saying so: it may still hold records that it will publish late.
+    let isAfterCrash: Bool
+}
+
+extension ProjectionStore {
+    /// Takes a partition: from here on every earlier owner is fenced.
+    ///
+    /// - Parameter restart: why the event history counts as restarted, when it does: the incarnation rises, reading
+    ///   begins anew, and the incident is recorded. A partition of another cluster is always a restart.
+    func acquire(part: Int32, clusterID: String, instance: String, restart: String? = nil) async throws -> Ownership {
+        try await database.withTransaction { connection in
+            let identity: [PostgresParameter] = [.text(projection), .text(topic), .int(Int64(part))]
+            _ = try await connection.query(
+                """
+                INSERT INTO projector_partition (projection, topic, part, cluster_id) VALUES ($1, $2, $3, $4)
+                ON CONFLICT DO NOTHING
+                """, identity + [.text(clusterID)])
+            guard
+                let before = try await connection.query(
+                    """
+                    SELECT cluster_id, incarnation, next_offset, owner FROM projector_partition
+                     WHERE projection = $1 AND topic = $2 AND part = $3 FOR UPDATE
+                    """, identity
+                ).first
+            else { throw PostgresError(.server, message: "the fence row of partition \(part) cannot be read") }
+            let oldCluster = try before.string("cluster_id")
+            let reason = restart ?? (oldCluster == clusterID ? nil : "the broker is another cluster")
+            if let reason {
+                _ = try await connection.query(
+                    """
+                    INSERT INTO projector_incident (projection, part, incarnation, reason, old_cluster_id,
+                                                    new_cluster_id, old_next_offset)
+                    VALUES ($1, $2, $3, $4, $5, $6, $7)
+                    """,
+                    [
+                        .text(projection), .int(Int64(part)), .int(try before.int("incarnation") + 1), .text(reason),
+                        .text(oldCluster), .text(clusterID), .int(try before.int("next_offset")),
+                    ])
+            }
+            guard
+                let row = try await connection.query(
+                    """
+                    UPDATE projector_partition
+                       SET epoch = epoch + 1, cluster_id = $4, owner = $5, updated_at = clock_timestamp(),
+                           incarnation = incarnation + CASE WHEN $6 THEN 1 ELSE 0 END,
+                           next_offset = CASE WHEN $6 THEN 0 ELSE next_offset END,
+                           tail_event_id = CASE WHEN $6 THEN NULL ELSE tail_event_id END
+                     WHERE projection = $1 AND topic = $2 AND part = $3
+                    RETURNING epoch, incarnation, next_offset, tail_event_id, seq, published_seq
+                    """, identity + [.text(clusterID), .text(instance), .bool(reason != nil)]
+                ).first
+            else { throw PostgresError(.server, message: "the fence row of partition \(part) has gone") }
+            return Ownership(
+                part: part, epoch: try row.int("epoch"), clusterID: clusterID,
+                incarnation: try row.int32("incarnation"), nextOffset: try row.int("next_offset"),
+                tailEventID: try row.optionalString("tail_event_id"), seq: try row.int("seq"),
+                publishedSeq: try row.int("published_seq"),
+                isAfterCrash: try before.optionalString("owner") != nil)
+        }
+    }
+
+    /// Gives a partition back after everything was published: the next owner need not expect late records of ours.
+    func release(_ ownership: Ownership) async throws {
+        _ = try await database.query(
+            """
+            UPDATE projector_partition SET owner = NULL
+             WHERE projection = $1 AND topic = $2 AND part = $3 AND epoch = $4 AND published_seq = seq
+            """,
+            [.text(projection), .text(topic), .int(Int64(ownership.part)), .int(ownership.epoch)])
+    }
+
+    /// After an ambiguous commit: whether the batch that would end at `nextOffset` is durable.
+    /// - Throws: `Fenced` when another owner has taken the partition meanwhile.
+    func hasCommitted(upTo nextOffset: Int64, by ownership: Ownership) async throws -> Bool {
+        let row = try await database.query(
+            "SELECT epoch, next_offset FROM projector_partition WHERE projection = $1 AND topic = $2 AND part = $3",
+            [.text(projection), .text(topic), .int(Int64(ownership.part))]
+        ).first
+        guard let row, try row.int("epoch") == ownership.epoch else { throw Fenced() }
+        return try row.int("next_offset") == nextOffset
+    }
+}

@@ -1,0 +1,170 @@
+import Contracts
+import Delivery
+import Kafka
+import Logging
+import Postgres
+import Runtime
+
+/// One owned partition: projects its records and publishes what they changed.
+///
+/// While a batch is committed the previous one is published, so that broker and database work at the same time and at
+/// most one batch is committed but unpublished. Any error leaves the rest to the next acquisition, which starts from
+/// the fence row.
+actor PartitionWorker {
+    private let store: ProjectionStore
+    private let publisher: StatusPublisher
+    private let metrics: ProjectorMetrics
+    private(set) var ownership: Ownership
+    private var unpublished: [DeliveryStatusRecord] = []
+    private var publishedSeq: Int64
+    private var markedSeq: Int64
+    /// The record before the first one to project must be read again and be the one we remember.
+    private(set) var isAwaitingTail: Bool
+    let tailDeadline: ContinuousClock.Instant
+
+    /// What a batch of records says about the history.
+    enum Outcome: Sendable, Equatable {
+        case projected
+        /// The record before ours is not the one we projected: the history restarted.
+        case historyRestarted
+    }
+
+    init(
+        _ ownership: Ownership, store: ProjectionStore, publisher: StatusPublisher, metrics: ProjectorMetrics,
+        tailDeadline: Duration
+    ) {
+        self.ownership = ownership
+        self.store = store
+        self.publisher = publisher
+        self.metrics = metrics
+        publishedSeq = ownership.publishedSeq
+        markedSeq = ownership.publishedSeq
+        isAwaitingTail = ownership.nextOffset > 0 && ownership.tailEventID != nil
+        self.tailDeadline = .now + tailDeadline
+    }
+
+    /// Where reading starts: one before the next record while the tail has to be checked.
+    var start: StartOffset {
+        if isAwaitingTail { return .offset(ownership.nextOffset - 1) }
+        return ownership.nextOffset == 0 ? .beginning : .offset(ownership.nextOffset)
+    }
+
+    /// Retention removed the record before ours, and nothing after it: go on without the check.
+    func skipTailCheck() { isAwaitingTail = false }
+
+    /// Publishes what earlier owners committed and may not have published, before anything new.
+    func recover(zombieHorizon: Duration, isRestart: Bool) async throws {
+        for batch in try await store.batches(of: ownership, after: ownership.publishedSeq) {
+            try await publisher.publish(try await store.changes(in: batch, of: ownership))
+        }
+        publishedSeq = ownership.seq
+        if isRestart {
+            try await republishAll()
+        } else if ownership.isAfterCrash {
+            for batch in try await store.batches(of: ownership, within: zombieHorizon) {
+                try await publisher.publish(try await store.newestStates(touchedBy: batch, of: ownership))
+            }
+        }
+        try await markPublished()
+        try await store.forgetBatches(of: ownership, olderThan: zombieHorizon)
+    }
+
+    func project(_ records: [ConsumerRecord]) async throws -> Outcome {
+        var records = records[...]
+        if isAwaitingTail, let first = records.first {
+            guard first.offset == ownership.nextOffset - 1, first.header("ce_id") == ownership.tailEventID else {
+                return .historyRestarted
+            }
+            isAwaitingTail = false
+            records = records.dropFirst()
+        }
+        records = records.drop { $0.offset < ownership.nextOffset }
+        guard !records.isEmpty else { return .projected }
+        let batch = ReadBatch(Array(records))
+        let fold = try await commitWhilePublishing(batch)
+        FaultPoint.reach("projector.after-commit")
+        ownership.nextOffset = batch.tail.nextOffset
+        ownership.seq = fold.seq
+        unpublished = fold.changes.map { DeliveryStatusRecord($0, incarnation: ownership.incarnation) }
+        metrics.count(batch, fold)
+        return .projected
+    }
+
+    /// Publishes what is still unpublished and records it.
+    func flush() async throws {
+        if !unpublished.isEmpty {
+            try await publishPending()
+            FaultPoint.reach("projector.after-publish")
+        }
+        try await markPublished()
+    }
+
+    var hasUnpublished: Bool { !unpublished.isEmpty || publishedSeq > markedSeq }
+
+    func release() async throws {
+        try await flush()
+        try await store.release(ownership)
+    }
+
+    func forgetBatches(olderThan horizon: Duration) async throws {
+        try await store.forgetBatches(of: ownership, olderThan: horizon)
+    }
+
+    private func commitWhilePublishing(_ batch: ReadBatch) async throws -> Fold {
+        async let publication: Void = publishPending()
+        let fold: Fold
+        do {
+            fold = try await commit(batch)
+        } catch {
+            try? await publication
+            throw error
+        }
+        try await publication
+        return fold
+    }
+
+    /// One commit, tried again when the database says that it did not happen.
+    private func commit(_ batch: ReadBatch) async throws -> Fold {
+        let started = ContinuousClock.now
+        defer { metrics.batchSeconds.observe(.now - started) }
+        do {
+            return try await store.commit(batch, by: ownership, published: markedSeq)
+        } catch let error as PostgresError where error.code == .ambiguousCommit {
+            metrics.ambiguousCommits.increment()
+            guard try await store.hasCommitted(upTo: batch.tail.nextOffset, by: ownership) else {
+                return try await store.commit(batch, by: ownership, published: markedSeq)
+            }
+            // Durable, but the changes are only in the log now: the next acquisition publishes them from there.
+            throw error
+        }
+    }
+
+    private func publishPending() async throws {
+        let records = unpublished
+        try await publisher.publish(records)
+        unpublished = []
+        if let last = records.last { publishedSeq = max(publishedSeq, last.seq) }
+        metrics.published.increment(by: records.count)
+    }
+
+    private func markPublished() async throws {
+        guard publishedSeq > markedSeq else { return }
+        let seq = publishedSeq
+        guard try await store.markPublished(seq, by: ownership) else { throw ProjectionStore.Fenced() }
+        markedSeq = seq
+    }
+
+    /// The status topic may have been emptied with the events: everything still kept is published again under the new
+    /// incarnation.
+    private func republishAll() async throws {
+        for blast in try await store.keptBlasts() {
+            var after: Int32 = 0
+            while true {
+                let page = try await store.newestStates(of: blast, after: after, limit: 5000, ownership)
+                guard let last = page.last else { break }
+                try await publisher.publish(page)
+                after = last.delivery.recipientNumber
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+import Contracts
+import Delivery
+import Kafka
+import Logging
+import Postgres
+import Runtime
+import ServiceLifecycle
+
+/// Publishes how far each blast is, once a second while it changes, and parked records.
+///
+/// One publisher per blast: the owner of the partition that the blast's key falls into.
+struct ProgressPublisher: Service {
+    let context: ProgramContext
+    let configuration: ProjectorConfiguration
+    let database: PostgresPool
+    let producer: KafkaProducer
+    let owned: OwnedPartitions
+
+    func run() async throws {
+        var published: [BlastID: [DeliveryFacts: Int64]] = [:]
+        try await everyInterval(.seconds(1)) {
+            let parts = owned.current
+            guard !parts.isEmpty else {
+                published = [:]
+                return
+            }
+            do {
+                try await publishProgress(parts, &published)
+                try await publishDeadLetters()
+            } catch {
+                context.logger.warning("progress not published", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    private func publishProgress(_ parts: Set<Int32>, _ published: inout [BlastID: [DeliveryFacts: Int64]]) async throws {
+        let rows = try await database.query(
+            """
+            SELECT b.blast_id, b.district_id, b.audience, c.facts, sum(c.n) AS n
+              FROM blast b JOIN blast_count c ON c.blast_id = b.blast_id
+             WHERE b.state <> 'draft'
+               AND (b.sending_ended_at IS NULL OR b.sending_ended_at > clock_timestamp() - interval '1 day')
+             GROUP BY b.blast_id, b.district_id, b.audience, c.facts HAVING sum(c.n) <> 0
+            """)
+        var progress: [BlastID: (district: DistrictID, audience: Int64, counts: [DeliveryFacts: Int64])] = [:]
+        for row in rows {
+            let id = try row[0].uuid()
+            let blast = BlastID(high: id.high, low: id.low)
+            var state = try progress[blast] ?? (DistrictID(try row[1].int()), try row[2].int(), [:])
+            state.counts[DeliveryFacts(bits: try row[3].int())] = try row[4].int()
+            progress[blast] = state
+        }
+        let now = WallClock.nowMicroseconds()
+        let due = progress.compactMap { blast, state -> BlastProgressRecord? in
+            guard published[blast] != state.counts else { return nil }
+            let record = BlastProgressRecord(
+                blast: blast, district: state.district, audience: state.audience, counts: state.counts,
+                atMicroseconds: now)
+            let part = Murmur2.partition(of: record.key, count: Topic.blastProgress.partitions)
+            return parts.contains(Int32(part)) ? record : nil
+        }
+        guard !due.isEmpty else { return }
+        try await producer.send(
+            try due.map { record in
+                ProducerRecord(
+                    topic: Topic.blastProgress.name, key: record.key, value: try record.value(),
+                    headers: record.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) })
+            })
+        for record in due { published[record.blast] = record.counts }
+        published = published.filter { progress[$0.key] != nil }
+    }
+
+    /// Parked records also appear on the dead letter topic, each with an id that names where it came from.
+    private func publishDeadLetters() async throws {
+        try await database.withTransaction { connection in
+            let rows = try await connection.query(
+                """
+                SELECT cluster_id, topic, part, record_offset, reason, key, value, parked_at FROM dead_letter
+                 WHERE projection = $1 AND reported_at IS NULL ORDER BY parked_at LIMIT 500 FOR UPDATE SKIP LOCKED
+                """, [.text(configuration.projection)])
+            guard !rows.isEmpty else { return }
+            try await producer.send(
+                try rows.map { row in
+                    let source = "\(try row.string("topic"))/\(try row.int("part"))"
+                    let attributes = CloudEventAttributes(
+                        id: "dead/\(try row.string("cluster_id"))/\(source)/\(try row.int("record_offset"))",
+                        source: "/rollcall/status-projector", type: "rollcall.record.parked.v1",
+                        timeMicroseconds: try row.timestampMicroseconds("parked_at"), subject: source)
+                    var headers = attributes.headers.filter { $0.name != "content-type" }
+                    headers.append(("rollcall-reason", try row.string("reason")))
+                    return ProducerRecord(
+                        topic: Topic.deadLetters.name, key: Array(source.utf8),
+                        value: try row.optionalBytes("value"),
+                        headers: headers.map { KafkaHeader(name: $0.name, text: $0.value) })
+                })
+            _ = try await connection.query(
+                """
+                UPDATE dead_letter SET reported_at = clock_timestamp()
+                 WHERE projection = $1 AND (cluster_id, topic, part, record_offset) IN
+                       (SELECT * FROM unnest($2::text[], $3::text[], $4::int[], $5::bigint[]))
+                """,
+                [
+                    .text(configuration.projection), .textArray(try rows.map { try $0.string("cluster_id") }),
+                    .textArray(try rows.map { try $0.string("topic") }),
+                    .int4Array(try rows.map { try $0.int32("part") }),
+                    .int8Array(try rows.map { try $0.int("record_offset") }),
+                ])
+        }
+    }
+}

@@ -1,0 +1,216 @@
+import Contracts
+import Delivery
+import Kafka
+import Postgres
+import Runtime
+
+/// The projector's SQL. One instance per projection; connections come from the pool.
+struct ProjectionStore: Sendable {
+    let projection: String
+    let topic: String
+    let database: PostgresPool
+
+    /// Another owner has taken the partition: nothing was written.
+    struct Fenced: Error {}
+
+    /// Folds a batch into the database: everything or nothing.
+    ///
+    /// The fence row is locked first and to the end: it makes this process the only writer of the partition's
+    /// deliveries, and its sequence number gapless and in commit order.
+    ///
+    /// - Returns: the changes, to be published now that they are durable.
+    /// - Throws: `Fenced`, or `PostgresError`; `.ambiguousCommit` means that the fence row has to be read again.
+    func commit(_ batch: ReadBatch, by ownership: Ownership, published: Int64) async throws -> Fold {
+        try await database.withTransaction { connection in
+            let fence = try await connection.query(
+                """
+                SELECT seq FROM projector_partition
+                 WHERE projection = $1 AND topic = $2 AND part = $3 AND epoch = $4 AND next_offset = $5 FOR UPDATE
+                """,
+                [
+                    .text(projection), .text(topic), .int(Int64(ownership.part)), .int(ownership.epoch),
+                    .int(ownership.nextOffset),
+                ])
+            guard let row = fence.first else { throw Fenced() }
+            var fold = Fold(states: try await states(of: batch.events, on: connection), seq: try row.int("seq"))
+            for event in batch.events { fold.apply(event) }
+            if !fold.changes.isEmpty {
+                try await write(fold, part: ownership.part, incarnation: ownership.incarnation, on: connection)
+            }
+            try await park(batch, fold, ownership, on: connection)
+            _ = try await connection.query(
+                """
+                UPDATE projector_partition
+                   SET next_offset = $4, tail_event_id = $5, seq = $6, published_seq = greatest(published_seq, $7),
+                       updated_at = clock_timestamp()
+                 WHERE projection = $1 AND topic = $2 AND part = $3
+                """,
+                [
+                    .text(projection), .text(topic), .int(Int64(ownership.part)), .int(batch.tail.nextOffset),
+                    .text(batch.tail.eventID), .int(fold.seq), .int(published),
+                ])
+            FaultPoint.reach("projector.before-commit")
+            return fold
+        }
+    }
+
+    /// Records that everything up to `seq` is on the topic. False when another owner has the partition.
+    func markPublished(_ seq: Int64, by ownership: Ownership) async throws -> Bool {
+        let updated = try await database.query(
+            """
+            UPDATE projector_partition SET published_seq = greatest(published_seq, $5)
+             WHERE projection = $1 AND topic = $2 AND part = $3 AND epoch = $4
+            """,
+            [
+                .text(projection), .text(topic), .int(Int64(ownership.part)), .int(ownership.epoch), .int(seq),
+            ])
+        return updated.affectedRows == 1
+    }
+
+    private func states(of events: [ReadEvent], on connection: PostgresConnection) async throws
+        -> [DeliveryID: DeliveryState]
+    {
+        guard !events.isEmpty else { return [:] }
+        let deliveries = Array(Set(events.map(\.event.delivery))).sorted()
+        let rows = try await connection.query(
+            """
+            SELECT d.blast_id, d.recipient_no, d.district_id, d.facts, d.last_seq, d.attempts, d.last_attempt_at,
+                   d.response, d.response_at, d.changed_at
+              FROM unnest($1::uuid[], $2::int[]) AS e(blast_id, recipient_no)
+              JOIN delivery_status d ON d.blast_id = e.blast_id AND d.recipient_no = e.recipient_no
+            """,
+            [
+                .uuidArray(deliveries.map { ($0.blast.high, $0.blast.low) }),
+                .int4Array(deliveries.map(\.recipientNumber)),
+            ])
+        var states: [DeliveryID: DeliveryState] = [:]
+        states.reserveCapacity(rows.count)
+        for row in rows {
+            let blast = try row[0].uuid()
+            let id = DeliveryID(
+                blast: BlastID(high: blast.high, low: blast.low), recipientNumber: try row[1].int32())
+            states[id] = DeliveryState(
+                district: DistrictID(try row[2].int()), facts: DeliveryFacts(bits: try row[3].int()),
+                lastSeq: try row[4].optionalInt(), attempts: try row[5].int32(),
+                lastAttemptAtMicroseconds: try row[6].optionalTimestampMicroseconds(),
+                response: try row[7].optionalString(),
+                responseAtMicroseconds: try row[8].optionalTimestampMicroseconds(),
+                changedAtMicroseconds: try row[9].optionalTimestampMicroseconds())
+        }
+        return states
+    }
+
+    /// One statement: rows, history, counters, problem list and the batch's own record.
+    private func write(_ fold: Fold, part: Int32, incarnation: Int32, on connection: PostgresConnection) async throws {
+        let rows = fold.changed.compactMap { id in fold.states[id].map { (id, $0) } }
+        let log = fold.changes
+        let deltas = fold.countDeltas
+        let problems = log.filter { $0.newFact.map(Fold.problems.contains) == true }
+        let written = try await connection.query(
+            Self.writeSQL,
+            [
+                .int(Int64(part)), .int(Int64(incarnation)),
+                .uuidArray(rows.map { ($0.0.blast.high, $0.0.blast.low) }), .int4Array(rows.map(\.0.recipientNumber)),
+                .int8Array(rows.map(\.1.facts.bits)), .int8OptionalArray(rows.map(\.1.lastSeq)),
+                .int4Array(rows.map(\.1.attempts)), .timestampArray(rows.map(\.1.lastAttemptAtMicroseconds)),
+                .textArray(rows.map(\.1.response)), .timestampArray(rows.map(\.1.responseAtMicroseconds)),
+                .timestampArray(rows.map(\.1.changedAtMicroseconds)),
+                .uuidArray(log.map { ($0.delivery.blast.high, $0.delivery.blast.low) }),
+                .int4Array(log.map(\.delivery.recipientNumber)), .int8Array(log.map(\.seq)),
+                .int8OptionalArray(log.map(\.previousSeq)), .int8Array(log.map(\.state.district.number)),
+                .textArray(log.map(\.event.id)), .textArray(log.map(\.event.source)),
+                .int8OptionalArray(log.map { $0.newFact.map { Int64($0.rawValue) } }),
+                .int8Array(log.map(\.state.facts.bits)), .int4Array(log.map(\.state.attempts)),
+                .timestampArray(log.map(\.state.lastAttemptAtMicroseconds)), .textArray(log.map(\.state.response)),
+                .timestampArray(log.map(\.event.occurredAtMicroseconds)),
+                .timestampArray(log.map(\.recordedAtMicroseconds)),
+                .textArray(log.map { $0.event.evidence.isEmpty ? nil : $0.event.evidence }),
+                .uuidArray(deltas.map { ($0.blast.high, $0.blast.low) }), .int8Array(deltas.map(\.facts.bits)),
+                .int8Array(deltas.map(\.district.number)), .int8Array(deltas.map(\.n)),
+                .uuidArray(problems.map { ($0.delivery.blast.high, $0.delivery.blast.low) }),
+                .int4Array(problems.map(\.delivery.recipientNumber)),
+                .int4Array(problems.compactMap { $0.newFact.map { Int32($0.rawValue) } }),
+                .int8Array(problems.map(\.state.district.number)),
+                .text(projection), .int(log.first?.seq ?? 0), .int(log.last?.seq ?? 0),
+                .uuidArray(Set(log.map(\.delivery.blast)).sorted().map { ($0.high, $0.low) }),
+                .timestampArray(log.map(\.state.changedAtMicroseconds)),
+            ])
+        guard let count = try written.first?.int("n"), count == Int64(rows.count) else {
+            throw PostgresError(
+                .server, message: "\(rows.count) deliveries were read but another number was updated")
+        }
+    }
+
+    /// Parks what cannot be folded, once, in the transaction that passes it.
+    private func park(_ batch: ReadBatch, _ fold: Fold, _ ownership: Ownership, on connection: PostgresConnection)
+        async throws
+    {
+        let common: [PostgresParameter] = [
+            .text(projection), .text(ownership.clusterID), .text(topic), .int(Int64(ownership.part)),
+        ]
+        if !fold.late.isEmpty {
+            _ = try await connection.query(
+                """
+                INSERT INTO late_event (projection, cluster_id, topic, part, record_offset, event_id, subject, fact,
+                                        value)
+                SELECT $1, $2, $3, $4, e.* FROM unnest($5::bigint[], $6::text[], $7::text[], $8::int[], $9::bytea[]) e
+                ON CONFLICT DO NOTHING
+                """,
+                common + [
+                    .int8Array(fold.late.map(\.offset)), .textArray(fold.late.map(\.event.id)),
+                    .textArray(fold.late.map(\.event.delivery.description)),
+                    .int4Array(fold.late.map { Int32($0.event.fact.rawValue) }),
+                    .byteaArray(fold.late.map { Optional($0.value) }),
+                ])
+        }
+        let parked =
+            batch.unreadable.map { ($0.offset, $0.reason, $0.record.key, $0.record.value) }
+            + fold.foreign.map { ($0.offset, "the delivery belongs to another district", $0.event.key, $0.value) }
+        guard !parked.isEmpty else { return }
+        _ = try await connection.query(
+            """
+            INSERT INTO dead_letter (projection, cluster_id, topic, part, record_offset, reason, key, value)
+            SELECT $1, $2, $3, $4, e.* FROM unnest($5::bigint[], $6::text[], $7::bytea[], $8::bytea[]) e
+            ON CONFLICT DO NOTHING
+            """,
+            common + [
+                .int8Array(parked.map(\.0)), .textArray(parked.map(\.1)), .byteaArray(parked.map(\.2)),
+                .byteaArray(parked.map(\.3)),
+            ])
+    }
+
+    private static let writeSQL = """
+        WITH u AS (
+            UPDATE delivery_status d
+               SET facts = e.facts, part = $1, last_seq = e.last_seq, attempts = e.attempts,
+                   last_attempt_at = e.last_attempt_at, response = e.response, response_at = e.response_at,
+                   changed_at = e.changed_at
+              FROM unnest($3::uuid[], $4::int[], $5::bigint[], $6::bigint[], $7::int[], $8::timestamptz[], $9::text[],
+                          $10::timestamptz[], $11::timestamptz[])
+                   AS e(blast_id, recipient_no, facts, last_seq, attempts, last_attempt_at, response, response_at,
+                        changed_at)
+             WHERE d.blast_id = e.blast_id AND d.recipient_no = e.recipient_no
+            RETURNING 1
+        ), l AS (
+            INSERT INTO delivery_log (part, incarnation, blast_id, recipient_no, seq, prev_seq, district_id, event_id,
+                                      source, fact, facts, attempts, last_attempt_at, response, changed_at,
+                                      occurred_at, recorded_at, evidence)
+            SELECT $1, $2, e.* FROM unnest($12::uuid[], $13::int[], $14::bigint[], $15::bigint[], $16::bigint[],
+                                           $17::text[], $18::text[], $19::bigint[], $20::bigint[], $21::int[],
+                                           $22::timestamptz[], $23::text[], $39::timestamptz[], $24::timestamptz[],
+                                           $25::timestamptz[], $26::text[]) e
+        ), c AS (
+            INSERT INTO blast_count (part, blast_id, facts, district_id, n)
+            SELECT $1, e.* FROM unnest($27::uuid[], $28::bigint[], $29::bigint[], $30::bigint[]) e
+            ON CONFLICT (blast_id, part, facts) DO UPDATE SET n = blast_count.n + excluded.n
+        ), p AS (
+            INSERT INTO delivery_problem (blast_id, recipient_no, fact, district_id)
+            SELECT e.* FROM unnest($31::uuid[], $32::int[], $33::int[], $34::bigint[]) e
+            ON CONFLICT DO NOTHING
+        ), b AS (
+            INSERT INTO projector_batch (part, projection, seq_from, seq_to, blast_ids)
+            VALUES ($1, $35, $36, $37, $38::uuid[])
+        )
+        SELECT count(*) AS n FROM u
+        """
+}

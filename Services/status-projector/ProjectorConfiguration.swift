@@ -1,0 +1,35 @@
+import Contracts
+import Runtime
+
+struct ProjectorConfiguration: Sendable {
+    static let batchMax = Setting<Int>.int(
+        "projector.batch.max", default: 2000, in: 1...100_000, doc: "most records taken in one turn")
+    static let projection = Setting<String>.string(
+        "projector.projection", default: "live", doc: "name under which offsets and sequence numbers are kept")
+    static let tailDeadline = Setting<Duration>.duration(
+        "projector.tail.deadline", default: .seconds(10), in: .milliseconds(100) ... .seconds(600),
+        doc: "how long the last projected record may take to be read again before the history counts as restarted")
+    static let clusterCheck = Setting<Duration>.duration(
+        "projector.cluster.check", default: .seconds(2), in: .milliseconds(100) ... .seconds(600),
+        doc: "how often the broker is asked whether it is still the same cluster")
+    static let zombieHorizon = Setting<Duration>.duration(
+        "projector.zombie.horizon", default: .seconds(600), in: .zero ... .seconds(86400),
+        doc: "after an unclean takeover, the newest status of everything changed this recently is published again")
+
+    static let declared: [any DeclaredSetting] = [batchMax, projection, tailDeadline, clusterCheck, zombieHorizon]
+
+    let batchMax: Int
+    let projection: String
+    let tailDeadline: Duration
+    let clusterCheck: Duration
+    let zombieHorizon: Duration
+    let source = Topic.deliveryEvents
+
+    init(_ settings: Settings) {
+        batchMax = settings[Self.batchMax]
+        projection = settings[Self.projection]
+        tailDeadline = settings[Self.tailDeadline]
+        clusterCheck = settings[Self.clusterCheck]
+        zombieHorizon = settings[Self.zombieHorizon]
+    }
+}

@@ -1,0 +1,31 @@
+import Kafka
+import Postgres
+import Runtime
+
+/// Folds delivery events into rows, history and published status. See `README.md`.
+@main
+struct StatusProjector {
+    static func main() async {
+        await ServiceProgram(
+            name: "status-projector", summary: "Folds delivery events into status rows and publishes every change.",
+            roles: [.projector], settings: ProjectorConfiguration.declared
+        ).run { context in
+            let configuration = ProjectorConfiguration(context.settings)
+            let database = PostgresPool(
+                context.settings.postgres(.projector, applicationName: "status-projector"), size: 6)
+            context.readiness.add("postgres") { _ = try await database.query("SELECT 1") }
+            let kafka = context.settings.kafka(clientID: "status-projector")
+            let producer = try KafkaProducer(kafka, messageTimeout: nil)
+            let owned = OwnedPartitions()
+            let loop = ProjectionLoop(
+                context: context, configuration: configuration, kafka: kafka, database: database, producer: producer,
+                owned: owned)
+            let progress = ProgressPublisher(
+                context: context, configuration: configuration, database: database, producer: producer, owned: owned)
+            return [
+                ClosingService { await database.close() }, ClosingService { await producer.close(timeout: .seconds(5)) },
+                loop, progress,
+            ]
+        }
+    }
+}
