@@ -17,12 +17,12 @@ struct FurnishedResponder<Context: RequestContext & Sendable>: HTTPResponder {
         let started = ContinuousClock.now
         var context = context
         context.logger.logLevel = logger.logLevel
-        let id = context.id
+        let id = Self.id(of: context)
         metrics.began()
         defer { metrics.ended() }
         var response: Response
         do {
-            response = try await answer(request, context)
+            response = try await answer(request, context, id: id)
         } catch let error as HTTPParserError {
             throw error
         }
@@ -48,9 +48,9 @@ struct FurnishedResponder<Context: RequestContext & Sendable>: HTTPResponder {
     }
 
     /// Runs the handler in a task of its own, so that its deadline can cancel it without closing the connection.
-    private func answer(_ request: Request, _ context: Context) async throws -> Response {
+    private func answer(_ request: Request, _ context: Context, id: String) async throws -> Response {
         let handler = Task { [base] in try await base.respond(to: request, context: context) }
-        let limit = limits.deadlineOverride(request.head) ?? limits.requestDeadline
+        let limit = min(limits.deadlineOverride(request.head) ?? limits.requestDeadline, limits.transferDeadline)
         let deadline = deadlines.add(after: limit) { handler.cancel() }
         let result = await withTaskCancellationHandler {
             await handler.result
@@ -64,7 +64,7 @@ struct FurnishedResponder<Context: RequestContext & Sendable>: HTTPResponder {
         case .failure(let error):
             let outcome = ErrorTranslation.outcome(of: error, deadlinePassed: deadlinePassed)
             if outcome.isDefect { record(error, deadlinePassed: deadlinePassed, context) }
-            return render(outcome.problem, request, context.id)
+            return render(outcome.problem, request, id)
         }
     }
 
@@ -95,6 +95,11 @@ struct FurnishedResponder<Context: RequestContext & Sendable>: HTTPResponder {
 
     private func render(_ problem: Problem, _ request: Request, _ id: String) -> Response {
         problemPage?(problem, request) ?? problem.response(instance: "urn:rollcall:request:\(id)")
+    }
+
+    /// Hummingbird's `context.id` traps when the log handler does not keep metadata.
+    private static func id(of context: Context) -> String {
+        context.logger[metadataKey: "hb.request.id"]?.description ?? RequestID().description
     }
 
     private static func addHeaders(to response: inout Response, id: String) {
