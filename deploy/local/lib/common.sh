@@ -45,6 +45,7 @@ on_exit() {
     if [[ -n $step_pid ]]; then
         kill -TERM -- "-$step_pid" 2>/dev/null || kill -TERM "$step_pid" 2>/dev/null || true
         wait "$step_pid" 2>/dev/null || true
+        wait_until_group_gone "$step_pid" 10 || kill -KILL -- "-$step_pid" 2>/dev/null || true
     fi
     if ((code != 0)); then
         for ((index = ${#started[@]} - 1; index >= 0; index--)); do

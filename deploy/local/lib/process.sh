@@ -35,20 +35,21 @@ launch() { # NAME COMMAND…
     rm -f -- "$file"
     (
         close_inherited_files
-        read -r _ ticks <<<"$(process_stat "$BASHPID")"
-        printf '%s %s %s\n' "$BASHPID" "$ticks" "$boot_id" >"$file.new"
+        self=$BASHPID
+        read -r _ ticks <<<"$(process_stat "$self")"
+        printf '%s %s %s\n' "$self" "$ticks" "$boot_id" >"$file.new"
         mv -f -- "$file.new" "$file"
         exec env --default-signal setsid "$@" </dev/null >>"$state/log/$name.log" 2>&1
     ) &
     launched=$!
     started+=("$name")
-    while [[ ! -e $file ]] && kill -0 "$launched" 2>/dev/null; do sleep 0.01; done
+    while [[ ! -e $file ]] && kill -0 "$launched" 2>/dev/null; do sleep 0.01 || true; done
     release_interrupts
 }
 
 # Everything below a process, deepest last.
 descendants() { # PID
-    cat /proc/[0-9]*/status 2>/dev/null | awk -v top="$1" '
+    { cat /proc/[0-9]*/status 2>/dev/null || true; } | awk -v top="$1" '
         /^Pid:/ { pid = $2 }
         /^PPid:/ { parent[pid] = $2 }
         END { for (pid in parent) {
@@ -61,6 +62,22 @@ descendants() { # PID
 wait_until_gone() { # PID TICKS SECONDS
     local deadline=$((SECONDS + $3))
     while same_process "$1" "$2"; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.05
+    done
+}
+
+# Whether a process group has a member that still runs; one that is dead but not reaped does not count.
+group_runs() { # GROUP
+    { cat /proc/[0-9]*/stat 2>/dev/null || true; } | awk -v group="$1" '
+        { sub(/.*\) /, "") }
+        $3 == group && $1 !~ /[ZX]/ { found = 1 }
+        END { exit !found }'
+}
+
+wait_until_group_gone() { # GROUP SECONDS
+    local deadline=$((SECONDS + $2))
+    while group_runs "$1"; do
         ((SECONDS < deadline)) || return 1
         sleep 0.05
     done
@@ -89,13 +106,11 @@ stop_process() { # NAME [kill]
             wait_until_gone "$pid" "$ticks" 10 || stop_process "$name" kill
         fi
     else
-        below=$(descendants "$pid")
         kill -TERM -- "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null || true
-        if ! wait_until_gone "$pid" "$ticks" 20; then
+        if ! wait_until_gone "$pid" "$ticks" 20 || ! wait_until_group_gone "$pid" 20; then
             say "$name: still running 20 s after SIGTERM; killing it" >&2
-            stop_process "$name" kill
-        elif [[ -n $below ]]; then
             kill -KILL -- "-$pid" 2>/dev/null || true
+            wait_until_group_gone "$pid" 10 || fail "$exit_software" "$name (pid $pid) does not die of SIGKILL"
         fi
     fi
     rm -f -- "$file"
@@ -106,7 +121,7 @@ stop_process() { # NAME [kill]
 port_in_state() { # PORT STATE-PATTERN
     local hex
     printf -v hex '%04X' "$1"
-    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -qE "^ *[0-9]+: [0-9A-F]+:$hex [0-9A-F]+:[0-9A-F]+ $2 "
+    grep -qsE "^ *[0-9]+: [0-9A-F]+:$hex [0-9A-F]+:[0-9A-F]+ $2 " /proc/net/tcp /proc/net/tcp6
 }
 
 port_listening() { port_in_state "$1" 0A; }
