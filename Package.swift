@@ -132,7 +132,7 @@ let package = Package(
         tests("MailTests", ["Mail"]),
         tests("ContractsTests", ["Contracts", "Delivery"]),
         tests("SigningTests", ["Signing", "Delivery"]),
-        tests("SMTPTests", ["SMTP", "Mail", "TestKit"]),
+        tests("SMTPTests", ["SMTP", "Mail", nio, nioPosix]),
         tests("PostgresTests", ["Postgres", "Schema", "Delivery", "TestKit"]),
         tests("KafkaTests", ["Kafka", "Contracts", "TestKit"]),
         tests("RuntimeTests", ["Runtime", "Kafka", "Postgres", logging, hummingbird, httpTypes, lifecycle]),

@@ -17,7 +17,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "a\n.\nb", "a\r.\rb", "a\n.\r\nb", "a\r\n.\rb", "a\r\n.\nb", "a\r\n.\r\nMAIL FROM:<x@y.example>\r\n", ".", "..", ".\r\n",
+        "a\n.\nb", "a\r.\rb", "a\n.\r\nb", "a\r\n.\rb", "a\r\n.\nb", "a\r\n.\r\nMAIL FROM:<x@y.example>\r\n",
+        ".", "..", ".\r\n",
         "\r\n.\r\n", "\n.\n", "a\r\r\n.\r\r\nb", "a\n\r.\n\rb", "a\r\n..\r\n", "", "\r", "\n", "a",
         "." + String(repeating: "x", count: 1_200) + "\r\n.",
     ]) func `S02: one message goes in and one message comes out`(_ text: String) throws {

@@ -51,7 +51,8 @@ import Testing
     @Test(arguments: [
         "Überraschung: schulfrei", "例え" + String(repeating: "学校からのお知らせ", count: 12),
         "=?utf-8?q?x=0D=0ABcc:_y?=", String(repeating: "w", count: 2_000), " leading and trailing ",
-        "👩‍👩‍👧 " + String(repeating: "é", count: 90), "two  spaces   three", String(repeating: "word ", count: 60) + "end",
+        "👩‍👩‍👧 " + String(repeating: "é", count: 90), "two  spaces   three",
+        String(repeating: "word ", count: 60) + "end",
     ]) func `a subject reads back as it was written and no line is too long`(_ subject: String) throws {
         let octets = try message(name: subject, subject: subject).encoded()
         let headers = ParsedHeaders(octets)

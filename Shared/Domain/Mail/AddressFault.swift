@@ -1,4 +1,5 @@
-/// Why a text is not an e-mail address we can send to. `reason` is a plain sentence fit for a report or an upload error.
+/// Why a text is not an e-mail address we can send to. `reason` is a plain sentence, fit for a report or an upload
+/// error.
 ///
 /// Positions count octets from 1, because a Swift character can hide several octets (`@` followed by a combining
 /// accent is one character).
@@ -44,13 +45,14 @@ public enum AddressFault: Error, Equatable, Sendable {
         case .emptyLabel(let at): "The domain has an empty part at octet \(at): a dot is doubled, first or last."
         case .labelTooLong(let octets, let at):
             "The part of the domain at octet \(at) has \(octets) octets; the limit is 63."
-        case .labelHyphen(let at): "The part of the domain at octet \(at) begins or ends with a hyphen or has -- in third place."
+        case .labelHyphen(let at):
+            "The part of the domain at octet \(at) begins or ends with a hyphen or has -- in third place."
         case .domainWithoutDot: "The domain has no dot; a full domain name is needed."
         case .numericTopLevel: "The last part of the domain is a number; a domain name is needed."
         case .unusableDomainCharacter(let scalar, let at):
             "The character \(Self.show(scalar)) at octet \(at) cannot be part of a domain name."
         case .decomposedCharacter(let scalar, let at):
-            "The accent \(Self.show(scalar)) at octet \(at) stands apart from its letter; use the composed letter (NFC)."
+            "The accent \(Self.show(scalar)) at octet \(at) stands apart from its letter; use the composed letter."
         }
     }
 

@@ -1,6 +1,6 @@
-/// The transparency rule of RFC 5321 §4.5.2, with line ends made canonical so that no receiver can see a second message
-/// in the text (SMTP smuggling): every lone CR and lone LF becomes CR LF, then every line that begins with a dot gets
-/// a second one.
+/// The transparency rule of RFC 5321 §4.5.2, with line ends made canonical so that no receiver can see a second
+/// message in the text (SMTP smuggling): every lone CR and lone LF becomes CR LF, then every line that begins with a
+/// dot gets a second one.
 public enum DotStuffing {
     /// CR LF . CR LF: the point of no return.
     public static let terminator: [UInt8] = [0x0D, 0x0A, 0x2E, 0x0D, 0x0A]

@@ -1,4 +1,5 @@
-/// One address a message can be sent to, parsed once; what is shown, compared and put on the wire comes from this value.
+/// One address a message can be sent to, parsed once; what is shown, compared and put on the wire comes from this
+/// value.
 ///
 /// The grammar is RFC 5321's Mailbox (dot-string or quoted local part) with RFC 6531's octets in the local part and
 /// international domains. Comments, routes, groups, display names and address literals are refused: readers disagree on

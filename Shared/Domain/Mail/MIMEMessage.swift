@@ -23,9 +23,11 @@ public enum MIMEFault: Error, Equatable, Sendable {
         switch self {
         case .headerValue(let name, let fault): "\(name): \(fault.reason)"
         case .headerName: "A header name may have printable ASCII other than the colon, 1 to 76 octets."
-        case .reservedHeader(let name): "\(name) is written from the message's own fields; do not give it as an extra header."
-        case .messageID: "A message id is left@right, each part of letters, digits and . _ - + = only, 200 octets at most."
-        case .unsubscribeURL: "An unsubscribe address is an http, https or mailto URL in ASCII without spaces, <, > or commas, 900 octets at most."
+        case .reservedHeader(let name):
+            "\(name) comes from the message's own fields; do not give it as an extra header."
+        case .messageID: "A message id is left@right, letters, digits and . _ - + = only, 200 octets at most."
+        case .unsubscribeURL:
+            "An unsubscribe address is an http, https or mailto URL in ASCII, without < > or commas, at most 900 long."
         case .boundary: "A boundary has 1 to 60 letters, digits, . _ or -."
         case .noBody: "A message needs a text or an HTML body."
         }

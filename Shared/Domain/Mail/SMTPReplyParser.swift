@@ -1,8 +1,8 @@
 /// Builds replies from the octets of a server, however the network cut them.
 ///
-/// Lines may end with CR LF or with LF alone. Anything else that is not a reply (a lone CR, a line without a code, codes
-/// that differ within one reply, more than 2048 octets or 100 lines) is a fault; the parser stays at that fault, since
-/// nothing that follows can be matched with a command.
+/// Lines may end with CR LF or with LF alone. Anything else that is not a reply (a lone CR, a line without a code,
+/// codes that differ within one reply, more than 2048 octets or 100 lines) is a fault; the parser stays at that
+/// fault, since nothing that follows can be matched with a command.
 public struct SMTPReplyParser: Sendable {
     public enum Fault: Error, Equatable, Sendable {
         case lineTooLong

@@ -1,0 +1,227 @@
+import Mail
+public import NIOCore
+import Synchronization
+
+/// Kept connections to one SMTP relay, each serving one message at a time.
+///
+/// Callers may rely on: an outcome other than `inDoubt` is certain; at most `maxConnections` connections exist; those
+/// who have to wait for one are served in order of arrival; nothing is queued beyond the callers themselves, each
+/// of whom holds its own message. A message is offered a second time only when a kept connection turns out to have ended
+/// before the server answered anything about it.
+///
+/// Limits: no TLS and no AUTH, so the relay has to be on this machine or a trusted network. `close()` has to be awaited
+/// before the event loop group is shut down.
+public final class SMTPConnectionPool: Sendable {
+    private let configuration: SMTPConfiguration
+    private let eventLoopGroup: any EventLoopGroup
+    private let state = Mutex(State())
+
+    public init(_ configuration: SMTPConfiguration, eventLoopGroup: any EventLoopGroup) {
+        self.configuration = configuration
+        self.eventLoopGroup = eventLoopGroup
+    }
+
+    /// Connections that are open now, in use or kept.
+    public var openConnections: Int { state.withLock { $0.connections.count } }
+
+    /// Hands one message to the server.
+    ///
+    /// The text is written after the server's 354; when the network has taken all of it, `dotDeadline` is checked and
+    /// only then the final dot is written. A deadline that passes before that gives `deferred` and a closed connection,
+    /// at any stage. Cancelling the task ends the wait for a connection, never a running attempt.
+    ///
+    /// - Parameters:
+    ///   - message: the text; line ends are made canonical and dots are stuffed here.
+    ///   - beforeDot: called immediately before the dot is written; must not block (it is on the event loop).
+    ///   - afterDot: called when the write of the dot has ended.
+    public func deliver(
+        _ envelope: SMTPEnvelope, message: [UInt8], dotDeadline: ContinuousClock.Instant,
+        beforeDot: (@Sendable () -> Void)? = nil, afterDot: (@Sendable () -> Void)? = nil
+    ) async -> SMTPOutcome {
+        if let fault = configuration.fault {
+            return .deferred(nil, stage: .connect, reason: "wrong SMTP configuration: \(fault)")
+        }
+        var mayRetry = true
+        while true {
+            let connection: SMTPConnection
+            let isKept: Bool
+            switch await acquire(until: dotDeadline) {
+            case .connection(let kept): (connection, isKept) = (kept, true)
+            case .slot:
+                switch await open(until: dotDeadline) {
+                case .success(let new): (connection, isKept) = (new, false)
+                case .failure(let refusal): return refusal.outcome
+                }
+            case .refused(let reason): return .deferred(nil, stage: .connect, reason: reason)
+            }
+            let result = await connection.deliver(
+                envelope, message: message, body: DotStuffing.stuffed(message), deadline: dotDeadline,
+                beforeDot: beforeDot, afterDot: afterDot)
+            guard result.isStale, isKept, mayRetry else { return result.outcome }
+            mayRetry = false
+        }
+    }
+
+    /// Ends the pool: waiting callers get `deferred` at once, running attempts get their answer, then every connection
+    /// says QUIT. Returns when all are closed, which takes as long as the slowest running attempt.
+    public func close() async {
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            let (waiters, idle, isDone) = state.withLock { state in
+                state.isClosed = true
+                let taken = (state.waiters, state.idle)
+                state.waiters.removeAll()
+                state.idle.removeAll()
+                if state.slotsInUse > 0 { state.closing.append(continuation) }
+                return (taken.0, taken.1, state.slotsInUse == 0)
+            }
+            for waiter in waiters { waiter.continuation.resume(returning: .refused(Self.closedReason)) }
+            for connection in idle { connection.quit() }
+            if isDone { continuation.resume() }
+        }
+    }
+
+    private static let closedReason = "the connection pool is closed"
+}
+
+extension SMTPConnectionPool {
+    private struct State {
+        /// The most recently used one is last.
+        var idle: [SMTPConnection] = []
+        var connections: [UInt64: SMTPConnection] = [:]
+        var messages: [UInt64: Int] = [:]
+        /// Open connections and those being opened.
+        var slotsInUse = 0
+        var waiters = CircularBuffer<Waiter>()
+        var nextID: UInt64 = 0
+        var isClosed = false
+        var closing: [CheckedContinuation<Void, Never>] = []
+
+        mutating func makeID() -> UInt64 {
+            nextID += 1
+            return nextID
+        }
+    }
+
+    private struct Waiter {
+        let id: UInt64
+        let continuation: CheckedContinuation<Grant, Never>
+    }
+
+    private enum Grant {
+        case connection(SMTPConnection)
+        /// Permission to open a connection; it is counted already.
+        case slot
+        case refused(String)
+    }
+
+    private struct Refusal: Error {
+        let outcome: SMTPOutcome
+    }
+
+    private static let lateReason = "the deadline passed before a connection was free"
+
+    private func acquire(until deadline: ContinuousClock.Instant) async -> Grant {
+        guard ContinuousClock.now < deadline else { return .refused(Self.lateReason) }
+        let (grant, id) = state.withLock { state -> (Grant?, UInt64) in
+            if state.isClosed { return (.refused(Self.closedReason), 0) }
+            if let kept = state.idle.popLast() { return (.connection(kept), 0) }
+            guard state.slotsInUse < configuration.maxConnections else { return (nil, state.makeID()) }
+            state.slotsInUse += 1
+            return (.slot, 0)
+        }
+        if let grant { return grant }
+        let left = TimeAmount(clamping: ContinuousClock.now.duration(to: deadline))
+        let timer = eventLoopGroup.any().scheduleTask(in: left) { self.giveUp(id, Self.lateReason) }
+        defer { timer.cancel() }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                enqueue(Waiter(id: id, continuation: continuation))
+                if Task.isCancelled { giveUp(id, "the attempt was cancelled while it waited for a connection") }
+            }
+        } onCancel: {
+            giveUp(id, "the attempt was cancelled while it waited for a connection")
+        }
+    }
+
+    /// Between the first look and this one a connection or a slot may have come free.
+    private func enqueue(_ waiter: Waiter) {
+        let grant = state.withLock { state -> Grant? in
+            if state.isClosed { return .refused(Self.closedReason) }
+            if let kept = state.idle.popLast() { return .connection(kept) }
+            guard state.slotsInUse < configuration.maxConnections else {
+                state.waiters.append(waiter)
+                return nil
+            }
+            state.slotsInUse += 1
+            return .slot
+        }
+        if let grant { waiter.continuation.resume(returning: grant) }
+    }
+
+    private func giveUp(_ id: UInt64, _ reason: String) {
+        let waiter = state.withLock { state -> Waiter? in
+            guard let index = state.waiters.firstIndex(where: { $0.id == id }) else { return nil }
+            return state.waiters.remove(at: index)
+        }
+        waiter?.continuation.resume(returning: .refused(reason))
+    }
+
+    private func open(until deadline: ContinuousClock.Instant) async -> Result<SMTPConnection, Refusal> {
+        let id = state.withLock { $0.makeID() }
+        do {
+            let (connection, refusal) = try await SMTPConnection.open(
+                id: id, configuration: configuration, deadline: deadline, on: eventLoopGroup.next(),
+                register: { connection in self.state.withLock { $0.connections[connection.id] = connection } },
+                report: { event in self.take(event, from: id) })
+            if let refusal { return .failure(Refusal(outcome: refusal)) }
+            return .success(connection)
+        } catch {
+            freeSlot()
+            let place = "\(configuration.host):\(configuration.port)"
+            return .failure(
+                Refusal(outcome: .deferred(nil, stage: .connect, reason: "cannot connect to \(place): \(error)")))
+        }
+    }
+
+    private func take(_ event: SMTPChannelHandler.Event, from id: UInt64) {
+        switch event {
+        case .idle: keep(id)
+        case .closed:
+            state.withLock { state in
+                state.connections[id] = nil
+                state.messages[id] = nil
+                state.idle.removeAll { $0.id == id }
+            }
+            freeSlot()
+        }
+    }
+
+    private func keep(_ id: UInt64) {
+        state.withLock { state -> (() -> Void)? in
+            guard let connection = state.connections[id] else { return nil }
+            state.messages[id, default: 0] += 1
+            if state.isClosed || state.messages[id, default: 0] >= configuration.maxMessagesPerConnection {
+                return connection.quit
+            }
+            if let waiter = state.waiters.popFirst() {
+                return { waiter.continuation.resume(returning: .connection(connection)) }
+            }
+            state.idle.append(connection)
+            return nil
+        }?()
+    }
+
+    private func freeSlot() {
+        state.withLock { state -> (() -> Void)? in
+            state.slotsInUse -= 1
+            if let waiter = state.waiters.popFirst() {
+                state.slotsInUse += 1
+                return { waiter.continuation.resume(returning: .slot) }
+            }
+            guard state.isClosed, state.slotsInUse == 0 else { return nil }
+            let closing = state.closing
+            state.closing = []
+            return { for continuation in closing { continuation.resume() } }
+        }?()
+    }
+}

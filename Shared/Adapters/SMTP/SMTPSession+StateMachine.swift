@@ -1,0 +1,188 @@
+import Mail
+
+extension SMTPSession {
+    mutating func handle(_ input: Input) -> [Action] {
+        switch input {
+        case .reply(let reply): handle(reply)
+        case .malformed(let reason): end(reason)
+        case .closed(let reason): end(reason, isStale: true)
+        case .timedOut(let reason): state == .ready ? quit() : end(reason)
+        case .deliver(let message): begin(message)
+        case .bodyWritten(let inTime): bodyWritten(inTime: inTime)
+        case .quit: quit()
+        }
+    }
+
+    private mutating func handle(_ reply: SMTPReply) -> [Action] {
+        switch state {
+        case .greeting, .ehlo, .helo: opening(reply)
+        case .mail(let transaction): mail(reply, transaction)
+        case .recipient(let transaction): recipient(reply, transaction)
+        case .data: data(reply)
+        case .body: finish(refusal(reply, .body) ?? unexpected(reply, .body))
+        case .final: final(reply)
+        case .draining(let replies, let outcome): drain(reply, replies, outcome)
+        case .reset(let outcome): reply.isPositive ? release(outcome) : finish(outcome)
+        case .ready, .quitting: close()
+        case .closed: []
+        }
+    }
+
+    // MARK: Opening
+
+    private mutating func opening(_ reply: SMTPReply) -> [Action] {
+        switch (state, reply.code) {
+        case (.greeting, 220):
+            state = .ehlo
+            return [.send("EHLO \(heloName)\r\n")]
+        case (.ehlo, 250):
+            extensions = Extensions(ehlo: reply)
+            state = .ready
+            return [.opened]
+        case (.ehlo, 500...599):
+            state = .helo
+            return [.send("HELO \(heloName)\r\n")]
+        case (.helo, 250):
+            state = .ready
+            return [.opened]
+        default:
+            let outcome = SMTPOutcome.deferred(
+                reply, stage: stage, reason: "the server does not serve us: \(reply)")
+            state = .closed
+            return [.refused(outcome), .close]
+        }
+    }
+
+    // MARK: One message
+
+    private mutating func begin(_ message: Message) -> [Action] {
+        guard state == .ready else {
+            let outcome = SMTPOutcome.deferred(nil, stage: .connect, reason: "the connection is not ready")
+            return [.finish(outcome, isStale: true)]
+        }
+        if let refusal = message.localRefusal(extensions) {
+            return [.release, .finish(.rejected(refusal, stage: .mail), isStale: false)]
+        }
+        var mail = "MAIL FROM:<\(message.envelope.sender)>"
+        if extensions.size { mail += " SIZE=\(message.octets)" }
+        if message.hasHighOctets, extensions.eightBitMIME { mail += " BODY=8BITMIME" }
+        if message.needsSMTPUTF8 { mail += " SMTPUTF8" }
+        let transaction = Transaction(
+            mail: mail + "\r\n", recipient: "RCPT TO:<\(message.envelope.recipient)>\r\n",
+            isPipelined: extensions.pipelining)
+        state = .mail(transaction)
+        guard transaction.isPipelined else { return [.send(transaction.mail)] }
+        return [.send(transaction.mail + transaction.recipient + "DATA\r\n")]
+    }
+
+    private mutating func mail(_ reply: SMTPReply, _ transaction: Transaction) -> [Action] {
+        guard reply.isPositive else { return refused(reply, .mail, pending: transaction.isPipelined ? 2 : 0) }
+        state = .recipient(transaction)
+        return transaction.isPipelined ? [] : [.send(transaction.recipient)]
+    }
+
+    private mutating func recipient(_ reply: SMTPReply, _ transaction: Transaction) -> [Action] {
+        guard reply.isPositive else { return refused(reply, .recipient, pending: transaction.isPipelined ? 1 : 0) }
+        state = .data(transaction)
+        return transaction.isPipelined ? [] : [.send("DATA\r\n")]
+    }
+
+    private mutating func data(_ reply: SMTPReply) -> [Action] {
+        guard reply.code == 354 else { return refused(reply, .data, pending: 0) }
+        state = .body
+        return [.writeBody]
+    }
+
+    private mutating func bodyWritten(inTime: Bool) -> [Action] {
+        guard state == .body else { return [] }
+        guard inTime else {
+            return finish(.deferred(nil, stage: .body, reason: "the deadline passed before the final dot"))
+        }
+        state = .final
+        return [.writeDot]
+    }
+
+    private mutating func final(_ reply: SMTPReply) -> [Action] {
+        switch reply.code {
+        case 200...299: release(.accepted(reply))
+        case 421: finish(.deferred(reply, stage: .dot, reason: "refused for now: \(reply)"))
+        case 400...499: release(.deferred(reply, stage: .dot, reason: "refused for now: \(reply)"))
+        case 500...599: release(.rejected(reply, stage: .dot))
+        default: finish(.inDoubt(reason: "the server answered the final dot with \(reply)"))
+        }
+    }
+
+    // MARK: Refusals
+
+    private mutating func refused(_ reply: SMTPReply, _ stage: SMTPStage, pending: Int) -> [Action] {
+        guard let outcome = refusal(reply, stage) else { return finish(unexpected(reply, stage)) }
+        if reply.code == 421 { return finish(outcome, isStale: stage == .mail) }
+        guard pending == 0 else {
+            state = .draining(replies: pending, outcome)
+            return []
+        }
+        if stage == .mail { return release(outcome) }
+        state = .reset(outcome)
+        return [.send("RSET\r\n")]
+    }
+
+    /// A server may answer DATA with 354 although it refused the recipient. Closing is the way out that never puts a
+    /// dot on the wire for a refused message.
+    private mutating func drain(_ reply: SMTPReply, _ replies: Int, _ outcome: SMTPOutcome) -> [Action] {
+        if reply.code == 354 || reply.code == 421 { return finish(outcome) }
+        if replies > 1 {
+            state = .draining(replies: replies - 1, outcome)
+            return []
+        }
+        state = .reset(outcome)
+        return [.send("RSET\r\n")]
+    }
+
+    private func refusal(_ reply: SMTPReply, _ stage: SMTPStage) -> SMTPOutcome? {
+        if reply.isTransient { return .deferred(reply, stage: stage, reason: "refused for now: \(reply)") }
+        return reply.isPermanent ? .rejected(reply, stage: stage) : nil
+    }
+
+    private func unexpected(_ reply: SMTPReply, _ stage: SMTPStage) -> SMTPOutcome {
+        .deferred(reply, stage: stage, reason: "the server answered out of turn: \(reply)")
+    }
+
+    // MARK: Ends
+
+    private mutating func release(_ outcome: SMTPOutcome) -> [Action] {
+        state = .ready
+        return [.release, .finish(outcome, isStale: false)]
+    }
+
+    private mutating func finish(_ outcome: SMTPOutcome, isStale: Bool = false) -> [Action] {
+        state = .closed
+        return [.finish(outcome, isStale: isStale), .close]
+    }
+
+    private mutating func close() -> [Action] {
+        state = .closed
+        return [.close]
+    }
+
+    private mutating func quit() -> [Action] {
+        guard state == .ready else { return [] }
+        state = .quitting
+        return [.send("QUIT\r\n")]
+    }
+
+    /// The connection, the server's grammar or the time came to an end.
+    private mutating func end(_ reason: String, isStale: Bool = false) -> [Action] {
+        let stage = stage
+        switch state {
+        case .closed: return []
+        case .ready, .quitting: return close()
+        case .greeting, .ehlo, .helo:
+            state = .closed
+            return [.refused(.deferred(nil, stage: stage, reason: reason)), .close]
+        case .mail: return finish(.deferred(nil, stage: stage, reason: reason), isStale: isStale)
+        case .recipient, .data, .body: return finish(.deferred(nil, stage: stage, reason: reason))
+        case .final: return finish(.inDoubt(reason: reason))
+        case .draining(_, let outcome), .reset(let outcome): return finish(outcome)
+        }
+    }
+}
