@@ -95,7 +95,7 @@ step() { # LOG COMMAND…
 
 state_open() {
     if [[ -d $state ]]; then
-        if [[ ! -e $state/.stack && -n $(ls -A -- "$state") ]]; then
+        if [[ ! -e $state/.stack && $state != "$root/.rollcall" && -n $(ls -A -- "$state") ]]; then
             fail "$exit_cannot_create" "$state holds files that no stack made; set ROLLCALL_STATE to a new or empty folder"
         fi
         if [[ $(stat -c %u -- "$state") != "$EUID" ]]; then
