@@ -32,6 +32,10 @@ import Testing
         router.get("database") { _, _ -> String in throw PostgresError(.connectionLost, message: "gone") }
         router.get("broker") { _, _ -> String in throw KafkaError(code: .allBrokersDown, reason: "all brokers are down")
         }
+        router.get("constraint") { _, _ -> String in
+            throw PostgresError(.server, sqlState: "23505", constraint: "blast_pkey", message: "duplicate key")
+        }
+        router.get("too-large") { _, _ -> String in throw KafkaError(code: .messageTooLarge, reason: "too large") }
         router.get("endless") { _, _ in
             Response(
                 status: .ok,
@@ -112,6 +116,16 @@ import Testing
             #expect(answer.status == 503)
             #expect(answer.header("Retry-After") == "5")
             #expect(try answer.json()["type"] as? String == "urn:rollcall:problem:unavailable")
+        }
+    }
+
+    @Test(arguments: ["/constraint", "/too-large"])
+    func `a refusal that a retry cannot change is 500, not 503`(path: String) async throws {
+        try await withServer { server in
+            let answer = try await server.send("GET", path)
+            #expect(answer.status == 500)
+            #expect(answer.header("Retry-After") == nil)
+            #expect(!answer.text.contains("blast_pkey"))
         }
     }
 

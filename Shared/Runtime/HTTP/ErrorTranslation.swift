@@ -16,9 +16,10 @@ enum ErrorTranslation {
         switch error {
         case let problem as Problem:
             return Outcome(problem: problem, isDefect: false)
-        case let error as PostgresError where error.isRetriable:
+        case let error as PostgresError
+        where error.isRetriable || error.code == .ambiguousCommit || error.code == .poolClosed:
             return Outcome(problem: .unavailable(detail: "The database does not answer now."), isDefect: true)
-        case is KafkaError:
+        case let error as KafkaError where error.isRetriable || error.isFatal || error.code == .closed:
             return Outcome(problem: .unavailable(detail: "The message broker does not answer now."), isDefect: true)
         case let error as any HTTPResponseError:
             return Outcome(problem: problem(for: error), isDefect: false)
