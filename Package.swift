@@ -126,7 +126,7 @@ let package = Package(
             name: "mailbox-simulator", dependencies: ["Mail", "Signing", nio, nioPosix, nioHTTP1, arguments],
             path: "Tests/mailbox-simulator", swiftSettings: strict),
         .target(
-            name: "TestKit", dependencies: ["Kafka", "Postgres", "Schema"], path: "Tests/TestKit",
+            name: "TestKit", dependencies: ["Delivery", "Contracts", "Kafka", "Postgres", "Schema"], path: "Tests/TestKit",
             swiftSettings: strict),
         tests("DeliveryTests", ["Delivery"]),
         tests("MailTests", ["Mail"]),
@@ -136,6 +136,9 @@ let package = Package(
         tests("PostgresTests", ["Postgres", "Schema", "Delivery", "TestKit"]),
         tests("KafkaTests", ["Kafka", "Contracts", "TestKit"]),
         tests("RuntimeTests", ["Runtime", "Kafka", "Postgres", logging, hummingbird, httpTypes, lifecycle]),
+        tests(
+            "ProjectorTests",
+            ["Delivery", "Contracts", "Kafka", "Postgres", "TestKit", "status-projector"]),
         tests("TidyTests", []),
         tests(
             "EndToEndTests",

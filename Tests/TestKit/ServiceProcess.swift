@@ -1,0 +1,102 @@
+public import Foundation
+import Glibc
+import Synchronization
+
+/// One of our programs as a real process, with its log in a file and its admin port read from it.
+public final class ServiceProcess: Sendable {
+    public let name: String
+    public let log: URL
+    private let process: Mutex<Process>
+    public let pid: Int32
+
+    /// Starts `program` from the build folder. `admin.listen` is a free port; ask `adminPort()`.
+    public init(
+        _ program: String, arguments: [String] = [], environment: [String: String], folder: URL, name: String? = nil
+    ) throws {
+        self.name = name ?? program
+        log = folder.appending(path: "\(self.name).log")
+        if !FileManager.default.fileExists(atPath: log.path) {
+            guard FileManager.default.createFile(atPath: log.path, contents: nil) else {
+                throw TestKitError("cannot write \(log.path)")
+            }
+        }
+        let handle = try FileHandle(forWritingTo: log)
+        try handle.seekToEnd()
+        let process = Process()
+        process.executableURL = ProjectFolder.program(program)
+        process.arguments = arguments
+        var variables = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("ROLLCALL_") }
+        variables.merge(environment) { $1 }
+        process.environment = variables
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = handle
+        process.standardError = handle
+        try process.run()
+        try handle.close()
+        pid = process.processIdentifier
+        self.process = Mutex(process)
+    }
+
+    public var isRunning: Bool { process.withLock { $0.isRunning } }
+    public var exitStatus: Int32? { process.withLock { $0.isRunning ? nil : $0.terminationStatus } }
+
+    public func signal(_ number: Int32) { if isRunning { Glibc.kill(pid, number) } }
+
+    /// SIGKILL, and waits until the process is gone.
+    public func kill() async throws {
+        signal(SIGKILL)
+        try await ended(within: .seconds(10))
+    }
+
+    /// SIGTERM, and waits for the exit code.
+    @discardableResult
+    public func terminate(within deadline: Duration = .seconds(30)) async throws -> Int32 {
+        signal(SIGTERM)
+        return try await ended(within: deadline)
+    }
+
+    @discardableResult
+    public func ended(within deadline: Duration) async throws -> Int32 {
+        try await eventually("\(name) ends", within: deadline, every: .milliseconds(10)) { !self.isRunning }
+        return exitStatus ?? -1
+    }
+
+    /// What the process has written so far.
+    public func logText() throws -> String { try String(contentsOf: log, encoding: .utf8) }
+
+    /// The value of a member of the newest log record with this message: `listening` and `admin.port`, for example.
+    public func logged(_ message: String, _ member: String) throws -> String? {
+        for line in try logText().split(separator: "\n").reversed() {
+            guard let record = try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any],
+                record["message"] as? String == message
+            else { continue }
+            if let value = record[member] ?? (record["metadata"] as? [String: Any])?[member] { return "\(value)" }
+        }
+        return nil
+    }
+}
+
+/// Ports of 127.0.0.1 that nobody listens on now.
+public enum FreePort {
+    public static func take() throws -> Int {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        guard descriptor >= 0 else { throw TestKitError("no socket") }
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let size = length
+        let bound = unsafe withUnsafeMutablePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe bind(descriptor, $0, size) }
+        }
+        guard bound == 0 else { throw TestKitError("no free port") }
+        let named = unsafe withUnsafeMutablePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe getsockname(descriptor, $0, &length)
+            }
+        }
+        guard named == 0 else { throw TestKitError("no free port") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+}
