@@ -169,7 +169,8 @@ final class Reporter: Sendable {
     }
 
     private func report(
-        _ kind: EventKind, _ delivery: String, code: Int?, enhanced: String?, detail: String?, on eventLoop: any EventLoop
+        _ kind: EventKind, _ delivery: String, code: Int?, enhanced: String?, detail: String?,
+        on eventLoop: any EventLoop
     ) {
         let (number, isRepeated, later) = state.withLock { state -> (Int, Bool, Int64) in
             state.nextEvent += 1

@@ -158,8 +158,8 @@ final class SMTPServerHandler: ChannelDuplexHandler {
     private func command(_ line: String, _ context: ChannelHandlerContext) {
         switch line.prefix(4).uppercased() {
         case "EHLO":
-            let limit = Self.largestMessage
-            reply("250-mailbox-simulator\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE \(limit)", context)
+            let offers = ["mailbox-simulator", "PIPELINING", "8BITMIME", "SMTPUTF8"].map { "250-\($0)\r\n" }.joined()
+            reply("\(offers)250 SIZE \(Self.largestMessage)", context)
         case "HELO", "NOOP": reply("250 2.0.0 ok", context)
         case "MAIL":
             endTransaction()
