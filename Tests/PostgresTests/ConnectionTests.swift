@@ -104,22 +104,22 @@ import Testing
 
     @Test func `the server ends a statement at its time limit`() async throws {
         var configuration = try await AdapterDatabase.configuration()
-        configuration.statementTimeout = .milliseconds(50)
+        configuration.statementTimeout = .milliseconds(500)
         let connection = PostgresConnection(configuration, name: "test")
         try await connection.connect()
         let error = try await failure { _ = try await connection.query("SELECT pg_sleep(30)") }
         #expect(error.sqlState == "57014")
         try await connection.begin()
         try await connection.limitStatements(to: nil)
-        _ = try await connection.query("SELECT pg_sleep(0.1)")
+        _ = try await connection.query("SELECT pg_sleep(0.6)")
         try await connection.commit()
         #expect(try await failure { _ = try await connection.query("SELECT pg_sleep(30)") }.sqlState == "57014")
     }
 
     @Test func `a server that stays silent loses the connection`() async throws {
         var configuration = try await AdapterDatabase.configuration()
-        configuration.statementTimeout = .milliseconds(50)
-        configuration.answerMargin = .milliseconds(50)
+        configuration.statementTimeout = .milliseconds(500)
+        configuration.answerMargin = .milliseconds(500)
         let connection = PostgresConnection(configuration, name: "test")
         try await connection.connect()
         try await connection.execute(script: "SET statement_timeout = 0")

@@ -75,10 +75,10 @@ import Testing
 
     @Test func `an answer to COMMIT that stays away is ambiguous and here committed`() async throws {
         var configuration = try await AdapterDatabase.configuration()
-        configuration.statementTimeout = .milliseconds(100)
-        configuration.answerMargin = .milliseconds(100)
+        configuration.statementTimeout = .seconds(1)
+        configuration.answerMargin = .seconds(1)
         let pool = PostgresPool(configuration, size: 1)
-        try await pool.withConnection { try await atCommit("slow", "pg_sleep(1)", $0) }
+        try await pool.withConnection { try await atCommit("slow", "pg_sleep(4)", $0) }
         let error = try await failure {
             try await pool.withTransaction { connection in
                 try await connection.execute(script: "SET LOCAL statement_timeout = 0")

@@ -159,7 +159,7 @@ struct LibpqHandle: ~Copyable {
             }
         }
         if unsafe PQstatus(raw) != CONNECTION_OK {
-            throw failure?.with(.connectionLost) ?? lost(unsafe Self.text(PQerrorMessage(raw)))
+            throw failure?.with(.connectionLost) ?? lost(unsafe Self.firstLine(PQerrorMessage(raw)))
         }
         if let failure { throw failure }
         return rows
@@ -201,7 +201,7 @@ struct LibpqHandle: ~Copyable {
     // MARK: Errors
 
     private func sendFailure() -> PostgresError {
-        let reason = unsafe Self.text(PQerrorMessage(raw))
+        let reason = unsafe Self.firstLine(PQerrorMessage(raw))
         return unsafe PQstatus(raw) == CONNECTION_OK
             ? PostgresError(.invalidState, message: reason) : lost(reason)
     }
@@ -217,7 +217,14 @@ struct LibpqHandle: ~Copyable {
     /// libpq's messages end with a line break and may have several lines.
     fileprivate static func text(_ pointer: UnsafePointer<CChar>?) -> String {
         guard let pointer = unsafe pointer else { return "" }
-        return unsafe String(cString: pointer).split(whereSeparator: \.isNewline).joined(separator: " ")
+        let lines = unsafe String(cString: pointer).split { $0.isNewline || $0 == "\t" }
+        return lines.joined(separator: " ")
+    }
+
+    /// Without the advice that libpq appends.
+    fileprivate static func firstLine(_ pointer: UnsafePointer<CChar>?) -> String {
+        guard let pointer = unsafe pointer else { return "" }
+        return unsafe String(cString: pointer).split(whereSeparator: \.isNewline).first.map(String.init) ?? ""
     }
 }
 
@@ -238,7 +245,7 @@ private struct LibpqResult: ~Copyable {
         var columns: [String] = []
         var types: [UInt32] = []
         for column in 0..<Int32(columnCount) {
-            columns.append(unsafe LibpqHandle.text(PQfname(raw, column)))
+            columns.append(unsafe PQfname(raw, column).map { unsafe String(cString: $0) } ?? "")
             types.append(unsafe PQftype(raw, column))
         }
         var cells: [PostgresRows.Cell] = []
@@ -277,7 +284,7 @@ private struct LibpqResult: ~Copyable {
         guard status == PGRES_FATAL_ERROR || status == PGRES_BAD_RESPONSE else { return nil }
         return PostgresError(
             .server, sqlState: field("C"), constraint: field("n"),
-            message: unsafe field("M") ?? LibpqHandle.text(PQresultErrorMessage(raw)), detail: field("D"),
+            message: unsafe field("M") ?? LibpqHandle.firstLine(PQresultErrorMessage(raw)), detail: field("D"),
             hint: field("H"))
     }
 
