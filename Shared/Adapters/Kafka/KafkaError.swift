@@ -26,6 +26,7 @@ public struct KafkaError: Error, Sendable, Hashable, CustomStringConvertible {
         public static let groupAuthorizationFailed = Code(rawValue: 30)
         public static let clusterAuthorizationFailed = Code(rawValue: 31)
         public static let topicAlreadyExists = Code(rawValue: 36)
+        public static let unknownProducerID = Code(rawValue: 59)
     }
 
     public let code: Code

@@ -1,9 +1,9 @@
 /// An idempotent producer for many concurrent callers.
 ///
 /// Their records go out in common batches, from one thread. Within the life of one librdkafka client, records of one
-/// partition are stored once and in the order of the calls. When librdkafka fails fatally (a broker that lost the
-/// producer's state, for example), the client inside is replaced and every call in flight throws a retriable
-/// ``KafkaError``: callers publish from rows they keep, and publish again, and readers drop duplicates by event id.
+/// partition are stored once and in the order of the calls. When librdkafka fails fatally, or when the cluster comes
+/// back under another id, the client inside is replaced and every call in flight throws a retriable ``KafkaError``:
+/// callers publish from rows they keep, and publish again, and readers drop duplicates by event id.
 ///
 /// End with ``close(timeout:)``.
 public final class KafkaProducer: Sendable {

@@ -6,6 +6,7 @@ internal import Dispatch
 actor ProducerLoop {
     private static let parkedRetryInterval = Duration.milliseconds(250)
     private static let idleWait = Duration.seconds(1)
+    private static let clusterCheckInterval = Duration.seconds(1)
     private static let purgeWait = Duration.milliseconds(500)
     private static let destroyWait = Duration.seconds(2)
 
@@ -17,6 +18,8 @@ actor ProducerLoop {
     private var handle: RdkafkaProducerHandle?
     private var pending = PendingRecords()
     private var nextParkedRetry = ContinuousClock.now
+    private var clusterID: String?
+    private var nextClusterCheck = ContinuousClock.now
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe thread.asUnownedSerialExecutor() }
 
@@ -35,12 +38,15 @@ actor ProducerLoop {
             let contents = inbox.take()
             for submission in contents.submissions { pending.add(submission) }
             answer(contents.clusterIDRequests)
+            if let failure = clusterReplacement(), !replaceClient(failure) { break }
             produceReady()
             retryParked()
             if let deadline = contents.closeDeadline, pending.isEmpty || deadline <= .now { break }
             let event = poll(within: wait(until: contents.closeDeadline))
             guard case .fatal(let reason) = event else { continue }
-            guard replaceClient(because: reason) else { break }
+            let failure = KafkaError(
+                code: .fatal, reason: "the Kafka producer failed fatally and was replaced: \(reason)")
+            guard replaceClient(failure) else { break }
         }
         shutDown()
     }
@@ -138,19 +144,33 @@ actor ProducerLoop {
     private func answer(_ requests: [ProducerInbox.ClusterIDRequest]) {
         guard let timeout = requests.map(\.timeout).max() else { return }
         let answer = Result { try handle?.clusterID(within: timeout) }
+        nextClusterCheck = .now
         for request in requests { request.continuation.resume(with: answer) }
     }
 
     // MARK: Ends
 
+    /// A cluster under another id has never heard of this producer's id. Apache Kafka takes the producer over; the
+    /// local broker refuses it for ever, while librdkafka tries again without a word.
+    private func clusterReplacement() -> KafkaError? {
+        guard nextClusterCheck <= .now else { return nil }
+        nextClusterCheck = .now + Self.clusterCheckInterval
+        guard let current = handle?.knownClusterID() else { return nil }
+        let previous = clusterID
+        clusterID = current
+        guard let previous, previous != current else { return nil }
+        return KafkaError(
+            code: .unknownProducerID,
+            reason: "the Kafka cluster \(previous) was replaced by \(current), and so was the producer")
+    }
+
     /// After a fatal error an idempotent producer can never guarantee order again; only a new one can.
-    private func replaceClient(because reason: String) -> Bool {
-        let message = "the Kafka producer failed fatally and was replaced: \(reason)"
-        inbox.note(message)
+    private func replaceClient(_ failure: KafkaError) -> Bool {
+        inbox.note(failure.reason)
         inbox.attach(nil)
         handle?.purge()
         handle = nil
-        for finished in pending.failAll(KafkaError(code: .fatal, reason: message)) { resume(finished) }
+        for finished in pending.failAll(failure) { resume(finished) }
         do {
             handle = try RdkafkaProducerHandle(properties)
             inbox.attach(handle?.waker)

@@ -7,7 +7,8 @@ struct RdkafkaAdminHandle: ~Copyable {
     private let replies: OpaquePointer
 
     init(_ properties: ClientProperties) throws {
-        client = try RdkafkaClientHandle(RD_KAFKA_PRODUCER, properties, events: RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG)
+        let events = RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG
+        client = try RdkafkaClientHandle(RD_KAFKA_PRODUCER, properties, events: events)
         unsafe replies = rd_kafka_queue_new(client.raw)
     }
 

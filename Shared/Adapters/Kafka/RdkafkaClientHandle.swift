@@ -46,6 +46,11 @@ struct RdkafkaClientHandle: ~Copyable {
     /// some metadata happens to arrive.
     func clusterID(within timeout: Duration) throws -> String? {
         try refreshMetadata(within: timeout)
+        return knownClusterID()
+    }
+
+    /// The id in the newest metadata received, without asking anybody.
+    func knownClusterID() -> String? {
         guard let id = unsafe rd_kafka_clusterid(raw, 0) else { return nil }
         defer { unsafe rd_kafka_mem_free(raw, id) }
         return unsafe String(cString: id)

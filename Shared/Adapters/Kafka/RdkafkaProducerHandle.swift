@@ -92,6 +92,8 @@ struct RdkafkaProducerHandle: ~Copyable {
         try client.refreshMetadata(within: timeout)
     }
 
+    func knownClusterID() -> String? { client.knownClusterID() }
+
     func clusterID(within timeout: Duration) throws -> String? {
         try client.clusterID(within: timeout)
     }
