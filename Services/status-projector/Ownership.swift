@@ -15,6 +15,10 @@ struct Ownership: Sendable, Hashable {
     var publishedSeq: Int64
     /// The previous owner left without saying so: it may still hold records that it will publish late.
     let isAfterCrash: Bool
+    /// Why the event history was found to have restarted just now.
+    let restartReason: String?
+    /// The status topic lacks what earlier incarnations published, as far as anyone knows.
+    let needsFullRepublication: Bool
 }
 
 extension ProjectionStore {
@@ -61,7 +65,7 @@ extension ProjectionStore {
                            next_offset = CASE WHEN $6 THEN 0 ELSE next_offset END,
                            tail_event_id = CASE WHEN $6 THEN NULL ELSE tail_event_id END
                      WHERE projection = $1 AND topic = $2 AND part = $3
-                    RETURNING epoch, incarnation, next_offset, tail_event_id, seq, published_seq
+                    RETURNING epoch, incarnation, published_incarnation, next_offset, tail_event_id, seq, published_seq
                     """, identity + [.text(clusterID), .text(instance), .bool(reason != nil)]
                 ).first
             else { throw PostgresError(.server, message: "the fence row of partition \(part) has gone") }
@@ -70,8 +74,22 @@ extension ProjectionStore {
                 incarnation: try row.int32("incarnation"), nextOffset: try row.int("next_offset"),
                 tailEventID: try row.optionalString("tail_event_id"), seq: try row.int("seq"),
                 publishedSeq: try row.int("published_seq"),
-                isAfterCrash: try before.optionalString("owner") != nil)
+                isAfterCrash: try before.optionalString("owner") != nil, restartReason: reason,
+                needsFullRepublication: try row.int("published_incarnation") < row.int("incarnation"))
         }
+    }
+
+    /// Records that everything kept is on the topic under the partition's incarnation.
+    func markRepublished(by ownership: Ownership) async throws {
+        _ = try await database.query(
+            """
+            UPDATE projector_partition SET published_incarnation = $5
+             WHERE projection = $1 AND topic = $2 AND part = $3 AND epoch = $4
+            """,
+            [
+                .text(projection), .text(topic), .int(Int64(ownership.part)), .int(ownership.epoch),
+                .int(Int64(ownership.incarnation)),
+            ])
     }
 
     /// Gives a partition back after everything was published: the next owner need not expect late records of ours.

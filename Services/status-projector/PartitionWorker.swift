@@ -20,7 +20,8 @@ actor PartitionWorker {
     private var markedSeq: Int64
     /// The record before the first one to project must be read again and be the one we remember.
     private(set) var isAwaitingTail: Bool
-    let tailDeadline: ContinuousClock.Instant
+    private var tailDeadline: ContinuousClock.Instant
+    private let tailPatience: Duration
 
     /// What a batch of records says about the history.
     enum Outcome: Sendable, Equatable {
@@ -40,8 +41,14 @@ actor PartitionWorker {
         publishedSeq = ownership.publishedSeq
         markedSeq = ownership.publishedSeq
         isAwaitingTail = ownership.nextOffset > 0 && ownership.tailEventID != nil
+        tailPatience = tailDeadline
         self.tailDeadline = .now + tailDeadline
     }
+
+    var isTailOverdue: Bool { isAwaitingTail && tailDeadline < .now }
+
+    /// Time during which the broker does not answer is not held against the topic.
+    func postponeTailDeadline() { tailDeadline = .now + tailPatience }
 
     /// Where reading starts: one before the next record while the tail has to be checked.
     var start: StartOffset {
@@ -53,13 +60,14 @@ actor PartitionWorker {
     func skipTailCheck() { isAwaitingTail = false }
 
     /// Publishes what earlier owners committed and may not have published, before anything new.
-    func recover(zombieHorizon: Duration, isRestart: Bool) async throws {
+    func recover(zombieHorizon: Duration) async throws {
         for batch in try await store.batches(of: ownership, after: ownership.publishedSeq) {
             try await publisher.publish(try await store.changes(in: batch, of: ownership))
         }
         publishedSeq = ownership.seq
-        if isRestart {
+        if ownership.needsFullRepublication {
             try await republishAll()
+            try await store.markRepublished(by: ownership)
         } else if ownership.isAfterCrash {
             for batch in try await store.batches(of: ownership, within: zombieHorizon) {
                 try await publisher.publish(try await store.newestStates(touchedBy: batch, of: ownership))

@@ -134,23 +134,20 @@ struct ProjectionLoop: Service {
         }
 
         private func acquire(_ part: Int32, restart: String?) async throws -> PartitionWorker {
-            let before = try await loop.store.incarnation(part: part)
             let ownership = try await loop.store.acquire(
                 part: part, clusterID: clusterID, instance: loop.instance, restart: restart)
-            let isRestart = before.map { $0 != ownership.incarnation } ?? false
-            if isRestart {
+            if let reason = ownership.restartReason {
                 loop.metrics.incidents.increment()
                 loop.context.logger.critical(
                     "the event history restarted: events not yet projected are gone",
                     metadata: [
-                        "kafka.partition": "\(part)", "reason": "\(restart ?? "the broker is another cluster")",
-                        "incarnation": "\(ownership.incarnation)",
+                        "kafka.partition": "\(part)", "reason": "\(reason)", "incarnation": "\(ownership.incarnation)",
                     ])
             }
             let worker = PartitionWorker(
                 ownership, store: loop.store, publisher: StatusPublisher(producer: loop.producer),
                 metrics: loop.metrics, tailDeadline: loop.configuration.tailDeadline)
-            try await worker.recover(zombieHorizon: loop.configuration.zombieHorizon, isRestart: isRestart)
+            try await worker.recover(zombieHorizon: loop.configuration.zombieHorizon)
             return worker
         }
 
@@ -227,23 +224,16 @@ struct ProjectionLoop: Service {
             }
             guard now - lastClusterCheck > loop.configuration.clusterCheck else { return }
             lastClusterCheck = now
-            guard let cluster = try? await consumer.clusterID(timeout: .seconds(2)) else { return }
+            guard let cluster = try? await consumer.clusterID(timeout: .seconds(2)) else {
+                for worker in workers.values { await worker.postponeTailDeadline() }
+                return
+            }
             guard cluster == clusterID else {
                 throw KafkaError(code: .transport, reason: "the broker is another cluster than before")
             }
-            for (part, worker) in workers where await worker.isAwaitingTail && worker.tailDeadline < now {
+            for (part, worker) in workers where await worker.isTailOverdue {
                 try await restart(part, reason: "the last projected record cannot be read")
             }
         }
-    }
-}
-
-extension ProjectionStore {
-    /// The incarnation of a partition as stored; nil before its first acquisition.
-    func incarnation(part: Int32) async throws -> Int32? {
-        try await database.query(
-            "SELECT incarnation FROM projector_partition WHERE projection = $1 AND topic = $2 AND part = $3",
-            [.text(projection), .text(topic), .int(Int64(part))]
-        ).first?.int32("incarnation")
     }
 }

@@ -72,7 +72,8 @@ extension ProjectionStore {
         ).map { BlastID(high: try $0[0].uuid().high, low: try $0[0].uuid().low) }
     }
 
-    /// A page of the newest states of a blast's deliveries in this partition, after recipient `after`.
+    /// A page of the newest states of a blast's deliveries in this partition, after recipient `after`: the first records
+    /// of an incarnation, each covering all versions up to its own.
     func newestStates(of blast: BlastID, after: Int32, limit: Int, _ ownership: Ownership) async throws
         -> [DeliveryStatusRecord]
     {
@@ -87,7 +88,7 @@ extension ProjectionStore {
                 [
                     .uuid(high: blast.high, low: blast.low), .int(Int64(ownership.part)), .int(Int64(after)),
                     .int(Int64(limit)),
-                ]), incarnation: ownership.incarnation)
+                ]), incarnation: ownership.incarnation, coversAll: true)
     }
 
     /// Forgets batches that are published and that no crashed owner can publish late any more.
@@ -110,7 +111,9 @@ extension ProjectionStore {
                l.response, l.changed_at, l.event_id
         """
 
-    private func records(_ rows: PostgresRows, incarnation: Int32) throws -> [DeliveryStatusRecord] {
+    private func records(_ rows: PostgresRows, incarnation: Int32, coversAll: Bool = false) throws
+        -> [DeliveryStatusRecord]
+    {
         try rows.map { row in
             let blast = try row[0].uuid()
             let facts = DeliveryFacts(bits: try row[3].int())
@@ -118,8 +121,8 @@ extension ProjectionStore {
                 delivery: DeliveryID(
                     blast: BlastID(high: blast.high, low: blast.low), recipientNumber: try row[1].int32()),
                 district: DistrictID(try row[2].int()), facts: facts,
-                versionFrom: try row[4].optionalInt() == nil ? 0 : facts.version, incarnation: incarnation,
-                seq: try row[5].int(), attempts: try row[6].int32(),
+                versionFrom: try coversAll || row[4].optionalInt() == nil ? 0 : facts.version,
+                incarnation: incarnation, seq: try row[5].int(), attempts: try row[6].int32(),
                 lastAttemptAtMicroseconds: try row[7].optionalTimestampMicroseconds(),
                 response: try row[8].optionalString(), changedAtMicroseconds: try row[9].timestampMicroseconds(),
                 eventID: try row[10].string())

@@ -3,8 +3,8 @@ public import Delivery
 /// The full state of one delivery after one change, on `rollcall.delivery.status.v1` (key: the delivery; compacted).
 ///
 /// One record per change. `version` counts status-bearing facts; a record covers the versions
-/// `versionFrom...version` (the first record of a delivery covers 0, `pending`, as well). Records of a delivery appear
-/// in version order without gaps the first time; a repeat may follow at any time. A reader compares
+/// `versionFrom...version` (the first record of a delivery under an incarnation covers everything from 0, `pending`).
+/// Records of a delivery appear in version order without gaps the first time; a repeat may follow at any time. A reader compares
 /// (`incarnation`, `version`, `seq`) with what it has and ignores what is not newer. No address is published.
 public struct DeliveryStatusRecord: Sendable, Hashable {
     public static let type = "rollcall.delivery.status.v1"

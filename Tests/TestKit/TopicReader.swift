@@ -71,7 +71,7 @@ public struct StatusTopicView: Sendable {
                 faults.append("\(record.delivery): version \(record.versionFrom) first appears after \(known.version)")
             }
             if !record.facts.isSuperset(of: known.facts) { faults.append("\(record.delivery): facts were lost") }
-        } else if known == nil, record.versionFrom != 0 {
+        } else if record.versionFrom != 0 {
             faults.append("\(record.delivery): first record covers \(record.versionFrom)…\(record.version), not 0")
         }
         latest[record.delivery] = record

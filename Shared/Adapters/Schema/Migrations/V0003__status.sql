@@ -113,6 +113,8 @@ CREATE TABLE projector_partition (
     cluster_id text NOT NULL,
     -- rises when the event history restarts (a recreated topic, an emptied broker)
     incarnation int NOT NULL DEFAULT 1,
+    -- everything kept has been published under this incarnation
+    published_incarnation int NOT NULL DEFAULT 1,
     epoch bigint NOT NULL DEFAULT 0,
     next_offset bigint NOT NULL DEFAULT 0,
     tail_event_id text,
@@ -185,3 +187,21 @@ CREATE TABLE dead_letter (
 );
 GRANT SELECT, INSERT ON late_event TO rollcall_projector;
 GRANT SELECT, INSERT, UPDATE (reported_at) ON dead_letter TO rollcall_projector;
+
+-- After a list of so many recipients was stored: fresh statistics for the tables of that day, when the list is a good part
+-- of them. Plans made from the statistics of an empty table are several times slower.
+CREATE FUNCTION analyze_blast_tables(wanted uuid, recipients bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
+DECLARE part regclass;
+BEGIN
+    FOR part IN
+        (SELECT tableoid::regclass FROM recipient WHERE blast_id = wanted LIMIT 1)
+        UNION (SELECT tableoid::regclass FROM delivery_status WHERE blast_id = wanted LIMIT 1)
+    LOOP
+        IF (SELECT reltuples < 0 OR recipients * 10 >= reltuples FROM pg_class WHERE oid = part) THEN
+            EXECUTE format('ANALYZE %s', part);
+        END IF;
+    END LOOP;
+END $$;
+REVOKE ALL ON FUNCTION analyze_blast_tables FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION analyze_blast_tables TO rollcall_intake;
