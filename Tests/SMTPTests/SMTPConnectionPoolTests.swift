@@ -1,8 +1,9 @@
 import Mail
 import NIOPosix
-import SMTP
 import Synchronization
 import Testing
+
+@testable import SMTP
 
 @Suite(.timeLimit(.minutes(1))) struct SMTPConnectionPoolTests {
     private static let text = Array("Subject: x\r\n\r\n.hello\nworld\r\n".utf8)
@@ -204,6 +205,24 @@ import Testing
             #expect(stage(outcome) == .body, "\(outcome)")
             #expect(server.seen.messages.isEmpty)
         }
+    }
+
+    @Test func `a process that was stopped between the 354 and the dot sends no dot`() async throws {
+        let jump = Mutex(Duration.zero)
+        let server = try await ScriptedServer(on: MultiThreadedEventLoopGroup.singleton) { _, event in
+            if event == .command("DATA") { jump.withLock { $0 = .seconds(3_600) } }
+            return ScriptedServer.accept(event)
+        }
+        let pool = SMTPConnectionPool(
+            SMTPConfiguration(host: "127.0.0.1", port: server.port, heloName: "me.example"),
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, now: { .now + jump.withLock { $0 } })
+        let outcome = await deliver(pool, beforeDot: { Issue.record("a dot") })
+        #expect(stage(outcome) == .body, "\(outcome)")
+        try await eventually { server.seen.ended == 1 }
+        #expect(server.seen.messages.isEmpty)
+        #expect(server.seen.unfinished > 0)
+        await pool.close()
+        try await server.stop()
     }
 
     @Test func `a deadline already past opens nothing`() async throws {

@@ -1,6 +1,9 @@
 import Mail
 import NIOCore
 
+/// Monotonic time; a test may let it jump, as it does for a process that was stopped.
+typealias SMTPClock = @Sendable () -> ContinuousClock.Instant
+
 /// One message on its way, as the shell sees it.
 struct SMTPDelivery: Sendable {
     let message: SMTPSession.Message
@@ -30,6 +33,7 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     private let openDeadline: ContinuousClock.Instant
     private let opened: EventLoopPromise<SMTPOutcome?>
     private let report: @Sendable (Event) -> Void
+    private let now: SMTPClock
 
     private var session: SMTPSession
     private var parser = SMTPReplyParser()
@@ -43,12 +47,13 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     ///   - report: called on the event loop; `idle` after each message, `closed` once.
     init(
         configuration: SMTPConfiguration, openDeadline: ContinuousClock.Instant,
-        opened: EventLoopPromise<SMTPOutcome?>, report: @escaping @Sendable (Event) -> Void
+        opened: EventLoopPromise<SMTPOutcome?>, now: @escaping SMTPClock, report: @escaping @Sendable (Event) -> Void
     ) {
         self.configuration = configuration
         self.openDeadline = openDeadline
         self.opened = opened
         self.report = report
+        self.now = now
         session = SMTPSession(heloName: configuration.heloName)
     }
 
@@ -128,7 +133,7 @@ final class SMTPChannelHandler: ChannelInboundHandler {
         guard let delivery else { return }
         write(delivery.body) { [self] result in
             guard case .success = result else { return }
-            feed(.bodyWritten(inTime: ContinuousClock.now < delivery.deadline))
+            feed(.bodyWritten(inTime: now() < delivery.deadline))
         }
     }
 
@@ -170,7 +175,7 @@ final class SMTPChannelHandler: ChannelInboundHandler {
         case .reset: return (.seconds(10), "no reply in time")
         case .idle: return (configuration.idleTimeout, "unused")
         case .command:
-            let left = ContinuousClock.now.duration(to: delivery?.deadline ?? openDeadline)
+            let left = now().duration(to: delivery?.deadline ?? openDeadline)
             guard left < configuration.commandTimeout else { return (configuration.commandTimeout, "no reply in time") }
             return (left, "the deadline passed before the final dot")
         }

@@ -14,11 +14,11 @@ struct SMTPConnection: Sendable {
     ///   - report: called on the event loop; `closed` once for every registered connection.
     static func open(
         id: UInt64, configuration: SMTPConfiguration, deadline: ContinuousClock.Instant, on eventLoop: any EventLoop,
-        register: @escaping @Sendable (SMTPConnection) -> Void,
+        now: @escaping SMTPClock, register: @escaping @Sendable (SMTPConnection) -> Void,
         report: @escaping @Sendable (SMTPChannelHandler.Event) -> Void
     ) async throws -> (connection: SMTPConnection, refusal: SMTPOutcome?) {
         let opened = eventLoop.makePromise(of: SMTPOutcome?.self)
-        let patience = min(configuration.connectTimeout, ContinuousClock.now.duration(to: deadline))
+        let patience = min(configuration.connectTimeout, now().duration(to: deadline))
         do {
             // Reading starts once the handler is in place; it joins only the one channel that won the connect.
             let (channel, connection) = try await ClientBootstrap(group: eventLoop)
@@ -28,7 +28,8 @@ struct SMTPConnection: Sendable {
                 .flatMapThrowing { channel in
                     guard channel.isActive else { throw ChannelError.ioOnClosedChannel }
                     let handler = SMTPChannelHandler(
-                        configuration: configuration, openDeadline: deadline, opened: opened, report: report)
+                        configuration: configuration, openDeadline: deadline, opened: opened, now: now,
+                        report: report)
                     let connection = SMTPConnection(
                         id: id, eventLoop: channel.eventLoop,
                         handler: NIOLoopBound(handler, eventLoop: channel.eventLoop))

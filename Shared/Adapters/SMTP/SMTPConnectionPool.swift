@@ -14,11 +14,17 @@ import Synchronization
 public final class SMTPConnectionPool: Sendable {
     private let configuration: SMTPConfiguration
     private let eventLoopGroup: any EventLoopGroup
+    private let now: SMTPClock
     private let state = Mutex(State())
 
-    public init(_ configuration: SMTPConfiguration, eventLoopGroup: any EventLoopGroup) {
+    public convenience init(_ configuration: SMTPConfiguration, eventLoopGroup: any EventLoopGroup) {
+        self.init(configuration, eventLoopGroup: eventLoopGroup, now: { .now })
+    }
+
+    init(_ configuration: SMTPConfiguration, eventLoopGroup: any EventLoopGroup, now: @escaping SMTPClock) {
         self.configuration = configuration
         self.eventLoopGroup = eventLoopGroup
+        self.now = now
     }
 
     /// Connections that are open now, in use or kept.
@@ -121,7 +127,7 @@ extension SMTPConnectionPool {
     private static let lateReason = "the deadline passed before a connection was free"
 
     private func acquire(until deadline: ContinuousClock.Instant) async -> Grant {
-        guard ContinuousClock.now < deadline else { return .refused(Self.lateReason) }
+        guard now() < deadline else { return .refused(Self.lateReason) }
         let (grant, id) = state.withLock { state -> (Grant?, UInt64) in
             if state.isClosed { return (.refused(Self.closedReason), 0) }
             if let kept = state.idle.popLast() { return (.connection(kept), 0) }
@@ -130,7 +136,7 @@ extension SMTPConnectionPool {
             return (.slot, 0)
         }
         if let grant { return grant }
-        let left = TimeAmount(clamping: ContinuousClock.now.duration(to: deadline))
+        let left = TimeAmount(clamping: now().duration(to: deadline))
         let timer = eventLoopGroup.any().scheduleTask(in: left) { self.giveUp(id, Self.lateReason) }
         defer { timer.cancel() }
         return await withTaskCancellationHandler {
@@ -170,7 +176,7 @@ extension SMTPConnectionPool {
         let id = state.withLock { $0.makeID() }
         do {
             let (connection, refusal) = try await SMTPConnection.open(
-                id: id, configuration: configuration, deadline: deadline, on: eventLoopGroup.next(),
+                id: id, configuration: configuration, deadline: deadline, on: eventLoopGroup.next(), now: now,
                 register: { connection in self.state.withLock { $0.connections[connection.id] = connection } },
                 report: { event in self.take(event, from: id) })
             if let refusal { return .failure(Refusal(outcome: refusal)) }
