@@ -1,0 +1,135 @@
+import Contracts
+import Delivery
+import Foundation
+import TestKit
+import Testing
+
+/// The whole system as processes: from Send to Clicked, and through every kind of death.
+@Suite(.serialized) struct `A blast` {
+    @Test func `reaches every kind of mailbox and every recipient is accounted for`() async throws {
+        try await BlastRig.with("blast") { rig in
+            let list = Mailboxes.list(2000)
+            let blast = try await rig.send(list, subject: "Lunch menu")
+            try await rig.expectStatuses(of: blast, list)
+            try rig.expectAcceptances(of: blast, list, extra: 0)
+            try await rig.expectTopicAgrees(with: blast)
+            try await rig.expectCounts(of: blast, audience: list.count)
+            try await rig.expectCleanAudit()
+            for service in BlastRig.services { #expect(try await rig.process(service).terminate() == 0, "\(service)") }
+        }
+    }
+
+    @Test func `survives kill -9 of every service at random moments`() async throws {
+        try await BlastRig.with("blast-kills") { rig in
+            let seed = UInt64.random(in: 1...1_000_000)
+            print("seed \(seed)")
+            var random = SeededGenerator(seed: seed)
+            let list = Mailboxes.list(2000)
+            let blast = try await rig.send(list, subject: "Snow day")
+            var senderKills = 0
+            let victims = ["status-projector", "sender", "blacklist-guard", "event-ingester"]
+            for round in 0..<10 {
+                let progress = try await rig.settledCount(blast)
+                let goal = progress + Int64.random(in: 20...150, using: &random)
+                _ = try? await eventually("progress", within: .seconds(4)) {
+                    try await rig.settledCount(blast)
+                } until: { $0 >= goal }
+                let victim = round < 4 ? victims[round] : victims.randomElement(using: &random) ?? "sender"
+                if victim == "sender" { senderKills += 1 }
+                try await rig.killAndRestart(victim)
+            }
+            try await rig.expectStatuses(of: blast, list, within: .seconds(240))
+            try rig.expectAcceptances(of: blast, list, extra: senderKills * 10)
+            try await rig.expectTopicAgrees(with: blast)
+            try await rig.expectCounts(of: blast, audience: list.count)
+            try await rig.expectCleanAudit()
+        }
+    }
+
+    @Test func `survives a death at each named point between two steps`() async throws {
+        try await BlastRig.with("blast-points") { rig in
+            let points: [String: [String]] = [
+                "sender": [
+                    "sender.after-claim", "sender.after-wire:2", "sender.before-dot:5", "sender.after-dot:5",
+                    "sender.after-reply:5",
+                ],
+                "blacklist-guard": ["guard.after-screen", "guard.after-publish"],
+                "status-projector": ["projector.before-commit:2", "projector.after-commit:2", "projector.after-publish"],
+                "event-ingester": ["ingester.after-ack:2"],
+            ]
+            for round in 0..<5 {
+                let armed = points.compactMap { service, names in
+                    names.indices.contains(round) ? (service: service, point: names[round]) : nil
+                }
+                for (service, point) in armed {
+                    try await rig.process(service).terminate()
+                    try rig.start(service, ["ROLLCALL_FAULT_POINT": point])
+                }
+                for (service, _) in armed { try await rig.ready(service) }
+                let list = Mailboxes.list(120, tag: "p\(round)")
+                let blast = try await rig.send(list, subject: "Round \(round)")
+                for (service, point) in armed {
+                    let status = try await rig.process(service).ended(within: .seconds(60))
+                    #expect(status == 9, "\(point) was not reached")
+                    try rig.start(service)
+                }
+                try await rig.expectStatuses(of: blast, list)
+                try rig.expectAcceptances(of: blast, list, extra: armed.contains { $0.service == "sender" } ? 10 : 0)
+                try await rig.expectTopicAgrees(with: blast)
+            }
+            try await rig.expectCleanAudit()
+        }
+    }
+
+    @Test func `goes on while a second projector and a second sender join and leave, and nothing is handed over twice`()
+        async throws
+    {
+        try await BlastRig.with("blast-members") { rig in
+            let list = Mailboxes.list(1500)
+            let blast = try await rig.send(list, subject: "Picture day")
+            try rig.start("status-projector", as: "status-projector-2")
+            try rig.start("sender", as: "sender-2")
+            try await rig.ready("sender-2")
+            _ = try await eventually("half is settled", within: .seconds(60)) {
+                try await rig.settledCount(blast)
+            } until: { $0 > 600 }
+            #expect(try await rig.process("sender").terminate() == 0)
+            #expect(try await rig.process("status-projector").terminate() == 0)
+            try rig.start("status-projector")
+            try await rig.expectStatuses(of: blast, list)
+            try rig.expectAcceptances(of: blast, list, extra: 0)
+            try await rig.expectTopicAgrees(with: blast)
+            try await rig.expectCleanAudit()
+        }
+    }
+
+    @Test func `survives a broker that comes back empty in the middle, which is noticed and reported`() async throws {
+        try await BlastRig.with("blast-broker") { rig in
+            let list = Mailboxes.list(1000, silent: false)
+            let blast = try await rig.send(list, subject: "Field trip")
+            _ = try await eventually("the blast is under way", within: .seconds(60)) {
+                try await rig.settledCount(blast)
+            } until: { $0 > 200 }
+            try await rig.stack.restartBroker()
+            try await rig.stack.createTopics()
+            try await eventually("the restart is recorded", within: .seconds(60)) {
+                try await rig.database.query("SELECT 1 FROM projector_incident").count >= 1
+            }
+            // Reports of the provider that were answered 2xx and not yet projected are gone with the broker: their
+            // recipients keep the best that is known. Everything of our own is said again.
+            _ = try await eventually("every recipient is decided or handed over", within: .seconds(150), every: .seconds(1)) {
+                try await rig.facts(of: blast).values.filter { !$0.intersects(.handedOverMask) }.count
+            } until: { $0 == 0 }
+            let facts = try await rig.facts(of: blast)
+            #expect(facts.count == list.count)
+            for (index, recipient) in list.enumerated() where !recipient.isAccepted {
+                let known = try #require(facts[Int32(index + 1)])
+                #expect(recipient.isMet(by: known), "\(recipient.address): \(known.names)")
+            }
+            try rig.expectAcceptances(of: blast, list, extra: 0)
+            try await rig.expectTopicAgrees(with: blast)
+            try await rig.expectCounts(of: blast, audience: list.count)
+            try await rig.expectCleanAudit()
+        }
+    }
+}
