@@ -100,7 +100,7 @@ let package = Package(
             "sender",
             [
                 "Delivery", "Mail", "Contracts", "Kafka", "Postgres", "Signing", "SMTP", "Runtime", logging,
-                hummingbird, httpTypes, nio, lifecycle, mustache,
+                hummingbird, httpTypes, nio, nioPosix, lifecycle, mustache,
             ]),
         service(
             "event-ingester",
@@ -139,6 +139,18 @@ let package = Package(
         tests(
             "ProjectorTests",
             ["Delivery", "Contracts", "Kafka", "Postgres", "TestKit", "status-projector"]),
+        tests(
+            "GuardTests",
+            [
+                "Delivery", "Contracts", "Kafka", "Mail", "Postgres", "Signing", "TestKit", "blacklist-guard", logging,
+                lifecycle,
+            ]),
+        tests(
+            "SenderTests",
+            [
+                "Delivery", "Contracts", "Kafka", "Mail", "Postgres", "Runtime", "SMTP", "Signing", "TestKit", "sender",
+                logging, hummingbird, httpTypes, nio, nioPosix, lifecycle,
+            ]),
         tests("TidyTests", []),
         tests(
             "EndToEndTests",

@@ -1,0 +1,55 @@
+import Contracts
+import Delivery
+import Kafka
+import Postgres
+
+/// Asks the guard to screen chunks, from their rows, and asks again for those that stay without an answer.
+struct ChunkPublisher: Sendable {
+    private static let batchMax = 200
+
+    private static let unreported = """
+        SELECT c.blast_id, c.chunk_no, c.district_id, c.class = 'emergency' AS emergency, c.first_no, c.last_no,
+               b.send_requested_at
+          FROM chunk c JOIN blast b ON b.blast_id = c.blast_id
+         WHERE c.state = 'requested' AND b.state = 'sending'
+           AND (c.requested_reported_at IS NULL
+                OR c.requested_reported_at < clock_timestamp() - $2 * interval '1 microsecond')
+         ORDER BY c.class = 'emergency' DESC, c.blast_id, c.chunk_no
+         LIMIT $1
+           FOR UPDATE OF c SKIP LOCKED
+        """
+    private static let reported = """
+        UPDATE chunk c SET requested_reported_at = clock_timestamp()
+          FROM unnest($1::uuid[], $2::int[]) AS r(blast_id, chunk_no)
+         WHERE c.blast_id = r.blast_id AND c.chunk_no = r.chunk_no
+        """
+
+    let database: PostgresPool
+    let producer: KafkaProducer
+    let repeatAfter: Duration
+
+    /// Publishes one batch; returns true when there may be more.
+    func publish() async throws -> Bool {
+        try await database.withTransaction { connection in
+            let rows = try await connection.query(
+                Self.unreported, [.int(Int64(Self.batchMax)), .int(repeatAfter.wholeMicroseconds)])
+            let messages = try rows.map { row in
+                ChunkMessage(
+                    stage: .requested, blast: try row.blastID("blast_id"),
+                    district: DistrictID(try row.int("district_id")), chunkNumber: try row.int32("chunk_no"),
+                    firstRecipient: try row.int32("first_no"), lastRecipient: try row.int32("last_no"),
+                    isEmergency: try row.bool("emergency"),
+                    atMicroseconds: try row.timestampMicroseconds("send_requested_at"))
+            }
+            guard !messages.isEmpty else { return false }
+            try await producer.send(try messages.map { try ProducerRecord($0) })
+            _ = try await connection.query(
+                Self.reported,
+                [
+                    .uuidArray(messages.map { ($0.blast.high, $0.blast.low) }),
+                    .int4Array(messages.map(\.chunkNumber)),
+                ])
+            return messages.count == Self.batchMax
+        }
+    }
+}

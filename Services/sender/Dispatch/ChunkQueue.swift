@@ -1,0 +1,118 @@
+import Delivery
+import Postgres
+
+/// A range of one blast's recipients, leased to this process.
+struct LeasedChunk: Sendable, Equatable {
+    let blast: BlastID
+    let number: Int32
+    let isEmergency: Bool
+    let first: Int32
+    let last: Int32
+}
+
+/// The cleared chunks as a work queue in PostgreSQL.
+struct ChunkQueue: Sendable {
+    /// Emergency first; then the district with the fewest chunks in work; then oldest first. A chunk whose lease has run
+    /// out is free again. Paused blasts wait, unless they are cancelled: then their recipients are told so.
+    static let take = """
+        WITH busy AS MATERIALIZED (
+            SELECT h.district_id, count(*) AS n
+              FROM chunk h JOIN sender_lease l ON l.token = h.lease_token AND l.lease_until > clock_timestamp()
+             WHERE h.state = 'cleared'
+             GROUP BY h.district_id
+        ), free AS MATERIALIZED (
+            SELECT c.blast_id, c.chunk_no
+              FROM chunk c
+              JOIN blast b ON b.blast_id = c.blast_id
+              LEFT JOIN busy ON busy.district_id = c.district_id
+             WHERE c.state = 'cleared' AND b.state = 'sending'
+               AND (b.paused_at IS NULL OR b.cancelled_at IS NOT NULL)
+               AND (c.class = 'emergency' OR NOT $2)
+               AND (c.lease_token IS NULL
+                    OR NOT EXISTS (SELECT FROM sender_lease l
+                                    WHERE l.token = c.lease_token AND l.lease_until > clock_timestamp()))
+             ORDER BY c.class = 'emergency' DESC, coalesce(busy.n, 0), c.blast_id, c.chunk_no
+             LIMIT 1
+               FOR UPDATE OF c SKIP LOCKED
+        )
+        UPDATE chunk c SET lease_token = $1
+          FROM free f
+         WHERE c.blast_id = f.blast_id AND c.chunk_no = f.chunk_no
+           AND EXISTS (SELECT FROM sender_lease l WHERE l.token = $1 AND l.lease_until > clock_timestamp())
+        RETURNING c.blast_id, c.chunk_no, c.class = 'emergency' AS emergency, c.first_no, c.last_no
+        """
+    private static let release = """
+        UPDATE chunk SET lease_token = NULL
+         WHERE blast_id = $1 AND chunk_no = $2 AND lease_token = $3 AND state = 'cleared'
+        """
+    /// Done means that every recipient of the range has a decision or an attempt.
+    static let finish = """
+        UPDATE chunk c SET state = 'done', done_at = clock_timestamp(), lease_token = NULL
+         WHERE c.blast_id = $1 AND c.chunk_no = $2 AND c.state = 'cleared' AND c.lease_token = $3
+           AND NOT EXISTS (
+               SELECT FROM recipient r
+                WHERE r.blast_id = $1 AND r.recipient_no BETWEEN c.first_no AND c.last_no
+                  AND NOT EXISTS (SELECT FROM decision d
+                                   WHERE d.blast_id = $1 AND d.recipient_no = r.recipient_no)
+                  AND NOT EXISTS (SELECT FROM attempt a WHERE a.blast_id = $1 AND a.recipient_no = r.recipient_no))
+        RETURNING c.chunk_no
+        """
+    private static let recipients = """
+        SELECT r.recipient_no, r.address, r.address_hash, r.name, r.person_ref, r.school, r.fields::text AS fields
+          FROM recipient r
+         WHERE r.blast_id = $1 AND r.recipient_no BETWEEN $2 AND $3 AND r.address_hash IS NOT NULL
+           AND NOT EXISTS (SELECT FROM decision d WHERE d.blast_id = $1 AND d.recipient_no = r.recipient_no)
+           AND NOT EXISTS (SELECT FROM attempt a WHERE a.blast_id = $1 AND a.recipient_no = r.recipient_no)
+         ORDER BY r.recipient_no
+         LIMIT $4
+        """
+
+    let database: PostgresPool
+
+    func take(_ token: LeaseToken, onlyEmergency: Bool) async throws -> LeasedChunk? {
+        let rows = try await database.query(Self.take, [token.parameter, .bool(onlyEmergency)])
+        guard let row = rows.first else { return nil }
+        return LeasedChunk(
+            blast: try row.blastID("blast_id"), number: try row.int32("chunk_no"),
+            isEmergency: try row.bool("emergency"), first: try row.int32("first_no"), last: try row.int32("last_no"))
+    }
+
+    func release(_ chunk: LeasedChunk, _ token: LeaseToken) async throws {
+        _ = try await database.query(
+            Self.release, [.uuid(chunk.blast), .int4(chunk.number), token.parameter])
+    }
+
+    /// - Returns: false when recipients without decision or attempt are left.
+    func finish(_ chunk: LeasedChunk, _ token: LeaseToken) async throws -> Bool {
+        let rows = try await database.query(Self.finish, [.uuid(chunk.blast), .int4(chunk.number), token.parameter])
+        return !rows.isEmpty
+    }
+
+    /// The next recipients of a chunk that nothing has been decided or tried for.
+    func recipients(of chunk: LeasedChunk, from first: Int32, limit: Int) async throws -> [Recipient] {
+        let rows = try await database.query(
+            Self.recipients, [.uuid(chunk.blast), .int4(first), .int4(chunk.last), .int(Int64(limit))])
+        return try rows.map { try Recipient($0) }
+    }
+}
+
+extension Recipient {
+    init(_ row: PostgresRow) throws {
+        self.init(
+            number: try row.int32("recipient_no"), address: try row.string("address"),
+            addressHash: try row.bytes("address_hash"), name: try row.optionalString("name"),
+            personReference: try row.optionalString("person_ref"), school: try row.optionalString("school"),
+            fields: try row.string("fields"))
+    }
+}
+
+extension PostgresRow {
+    func blastID(_ name: String) throws -> BlastID {
+        let words = try uuid(name)
+        return BlastID(high: words.high, low: words.low)
+    }
+}
+
+extension PostgresParameter {
+    static func uuid(_ blast: BlastID) -> PostgresParameter { .uuid(high: blast.high, low: blast.low) }
+}

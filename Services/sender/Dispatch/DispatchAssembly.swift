@@ -1,0 +1,138 @@
+import Foundation
+import Kafka
+import Logging
+import NIOPosix
+import Postgres
+import Runtime
+import SMTP
+import ServiceLifecycle
+
+/// Puts the parts of dispatch together, in the order in which they must outlive each other: services stop in reverse, so
+/// the dispatcher ends first, its lease and the publishing of its facts after it, connections last.
+struct DispatchAssembly {
+    private static let databaseConnections = 10
+    /// A publisher holds rows while it waits for the broker.
+    private static let messageTimeout = Duration.seconds(15)
+
+    let services: [any Service]
+
+    init(_ context: ProgramContext, _ configuration: SenderConfiguration) throws {
+        let database = PostgresPool(
+            context.settings.postgres(.dispatch, applicationName: "sender-dispatch"), size: Self.databaseConnections)
+        context.readiness.add("postgres.dispatch") { _ = try await database.query("SELECT 1 FROM sender_lease LIMIT 1") }
+        let kafka = context.settings.kafka(clientID: "sender")
+        let producer = try KafkaProducer(kafka, messageTimeout: Self.messageTimeout)
+        let relay = SMTPConnectionPool(configuration.smtp, eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
+        let metrics = SenderMetrics(context.metrics)
+        let slots = HandOverSlots(capacity: configuration.smtp.maxConnections)
+        metrics.watch(slots: slots) { relay.openConnections }
+        let lease = SenderLease(
+            database: database, duration: configuration.lease, instance: Self.instanceName, logger: context.logger,
+            lost: metrics.leaseLost)
+        context.readiness.add("lease") { if await lease.current == nil { throw NotReady(reason: "no lease is held") } }
+        let facts = FactPublisher(database: database, producer: producer, metrics: metrics)
+        services =
+            [
+                Closing { await producer.close(timeout: .seconds(3)) }, Closing { await database.close(grace: .seconds(2)) },
+                Self.periodic(context, "facts", every: .milliseconds(100)) {
+                    try await facts.publish()
+                } atStop: {
+                    await facts.flush(within: .seconds(3))
+                },
+                Self.periodic(context, "lease", every: configuration.lease / 3) {
+                    try await lease.beat()
+                    return false
+                } atStop: {
+                    await lease.end()
+                },
+            ] + Self.housekeeping(context, configuration, database, producer, metrics) + [
+                ClearedConsumer(
+                    kafka: kafka, database: database, metrics: metrics, logger: context.logger,
+                    stuck: context.stuckLoop("cleared")),
+                Self.dispatcher(context, configuration, database, relay, lease, slots, metrics),
+            ]
+    }
+
+    private static func housekeeping(
+        _ context: ProgramContext, _ configuration: SenderConfiguration, _ database: PostgresPool,
+        _ producer: KafkaProducer, _ metrics: SenderMetrics
+    ) -> [any Service] {
+        let chunks = ChunkPublisher(database: database, producer: producer, repeatAfter: .seconds(10))
+        let reaper = Reaper(
+            database: database, dotDeadline: configuration.dotDeadline, inDoubtAfter: configuration.inDoubtAfter,
+            metrics: metrics)
+        let finisher = BlastFinisher(database: database)
+        let incarnations = IncarnationWatcher(database: database, logger: context.logger)
+        return [
+            periodic(context, "incarnation", every: .seconds(3)) {
+                try await incarnations.look()
+                return false
+            },
+            periodic(context, "reaper", every: .seconds(2)) { try await reaper.reap() },
+            periodic(context, "gauges", every: .seconds(5)) {
+                try await reaper.readGauges()
+                return false
+            },
+            periodic(context, "finisher", every: .seconds(1)) {
+                try await finisher.finish()
+                return false
+            },
+            periodic(context, "chunks", every: .milliseconds(200)) { try await chunks.publish() },
+        ]
+    }
+
+    private static func dispatcher(
+        _ context: ProgramContext, _ configuration: SenderConfiguration, _ database: PostgresPool,
+        _ relay: SMTPConnectionPool, _ lease: SenderLease, _ slots: HandOverSlots, _ metrics: SenderMetrics
+    ) -> Dispatcher {
+        let health = RelayHealth()
+        let writer = OutcomeWriter(database: database, slots: slots, logger: context.logger)
+        context.readiness.add("smtp") {
+            if health.isTroubled { throw NotReady(reason: "the SMTP relay cannot be used") }
+        }
+        let handOver = HandOver(
+            relay: relay, health: health, writer: writer, schedule: configuration.schedule,
+            dotDeadline: configuration.dotDeadline, metrics: metrics)
+        return Dispatcher(
+            configuration: configuration, lease: lease, queue: ChunkQueue(database: database),
+            retries: RetryQueue(database: database, guardFreshness: configuration.guardFreshness),
+            documents: BlastDocuments(database: database), composer: configuration.composer,
+            wire: Wire(
+                database: database, leaseMargin: configuration.lease / 10,
+                guardFreshness: configuration.guardFreshness),
+            slots: slots, health: health, handOver: handOver, writer: writer, metrics: metrics,
+            logger: context.logger,
+            stuck: Dictionary(
+                uniqueKeysWithValues: Dispatcher.Lane.allCases.map { ($0, context.stuckLoop("dispatch-\($0.rawValue)")) }),
+            drainBound: context.settings[CommonSettings.shutdownGrace] / 2)
+    }
+
+    private static func periodic(
+        _ context: ProgramContext, _ name: String, every interval: Duration,
+        _ work: @escaping @Sendable () async throws -> Bool, atStop: @escaping @Sendable () async -> Void = {}
+    ) -> any Service {
+        PeriodicWork(
+            name: name, interval: interval, stuck: context.stuckLoop(name), logger: context.logger, work: work,
+            atStop: atStop)
+    }
+
+    private static var instanceName: String {
+        "\(ProcessInfo.processInfo.hostName)/\(ProcessInfo.processInfo.processIdentifier)"
+    }
+}
+
+/// Why the process is not ready, as /readyz shows it.
+struct NotReady: Error, CustomStringConvertible {
+    let reason: String
+    var description: String { reason }
+}
+
+/// Closes something when everything that uses it has stopped.
+struct Closing: Service {
+    let close: @Sendable () async -> Void
+
+    func run() async throws {
+        try await gracefulShutdown()
+        await close()
+    }
+}

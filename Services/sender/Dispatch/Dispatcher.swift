@@ -1,0 +1,281 @@
+import Delivery
+import Logging
+import Runtime
+import ServiceLifecycle
+
+/// Takes cleared chunks and due retries and puts their messages on the wire.
+///
+/// Lanes prepare messages and write WIRE; hand-overs run beside them, as many as there are connections. A lane therefore
+/// renders and records the next messages while the previous ones are being sent. One lane takes emergency chunks only,
+/// so that they never wait for a general one.
+///
+/// A stop ends the lanes at the next window, waits for what is on the wire within a bound, and leaves the rest to be
+/// found in doubt.
+struct Dispatcher: Service {
+    enum Lane: String, CaseIterable, Sendable {
+        case emergency, first, second, retries
+    }
+
+    /// Why a lane lets go of a chunk before it is done.
+    enum Interruption: Error {
+        case stopping, leaseLost, paused, notSending
+    }
+
+    let configuration: SenderConfiguration
+    let lease: SenderLease
+    let queue: ChunkQueue
+    let retries: RetryQueue
+    let documents: BlastDocuments
+    let composer: MessageComposer
+    let wire: Wire
+    let slots: HandOverSlots
+    let health: RelayHealth
+    let handOver: HandOver
+    let writer: OutcomeWriter
+    let metrics: SenderMetrics
+    let logger: Logger
+    let stuck: [Lane: StuckLoop]
+    let drainBound: Duration
+
+    func run() async throws {
+        try await withGracefulShutdownHandler {
+            try await withThrowingDiscardingTaskGroup { group in
+                for lane in Lane.allCases { group.addTask { try await self.run(lane) } }
+            }
+        } onGracefulShutdown: {
+            slots.close()
+        }
+        if await !slots.drain(within: drainBound) {
+            logger.warning("stopping with messages on the wire", metadata: ["messages": "\(slots.inUse)"])
+        }
+    }
+
+    private func run(_ lane: Lane) async throws {
+        var outage = Outage("dispatch lane \(lane.rawValue)", logger)
+        var backoff = Backoff(initial: .milliseconds(100), maximum: .seconds(5))
+        while !Task.isShuttingDownGracefully {
+            try Task.checkCancellation()
+            stuck[lane]?.turn()
+            var wait: Duration?
+            do {
+                let didWork = try await turn(lane)
+                outage.worked()
+                backoff.reset()
+                wait = didWork ? nil : .milliseconds(200)
+            } catch is Interruption {
+                wait = .milliseconds(200)
+            } catch let error as CancellationError {
+                throw error
+            } catch {
+                outage.failed(error)
+                wait = backoff.next()
+            }
+            if let wait, try await pause(for: wait) { return }
+        }
+    }
+
+    private func turn(_ lane: Lane) async throws -> Bool {
+        guard let token = await lease.current else { return false }
+        if let pauseNeeded = health.pauseNeeded {
+            _ = try await pause(for: pauseNeeded)
+            return true
+        }
+        if lane == .retries { return try await retry(token) }
+        return try await workOnNextChunk(token, lane)
+    }
+
+    // MARK: Chunks
+
+    private func workOnNextChunk(_ token: LeaseToken, _ lane: Lane) async throws -> Bool {
+        let chunk: LeasedChunk
+        do {
+            guard let taken = try await queue.take(token, onlyEmergency: lane == .emergency) else { return false }
+            chunk = taken
+        } catch {
+            // Perhaps a chunk was taken that nobody knows of: only a new token frees it.
+            await lease.surrender(token)
+            throw error
+        }
+        FaultPoint.reach("sender.after-claim")
+        do {
+            try await work(on: chunk, token, lane)
+            return true
+        } catch {
+            do {
+                try await queue.release(chunk, token)
+            } catch {
+                await lease.surrender(token)
+            }
+            throw error
+        }
+    }
+
+    private func work(on chunk: LeasedChunk, _ token: LeaseToken, _ lane: Lane) async throws {
+        var first = chunk.first
+        while true {
+            guard !Task.isShuttingDownGracefully else { throw Interruption.stopping }
+            stuck[lane]?.turn()
+            let recipients = try await queue.recipients(of: chunk, from: first, limit: configuration.window)
+            guard let last = recipients.last else { break }
+            guard let document = try await documents.document(chunk.blast) else { throw Interruption.notSending }
+            try await send(recipients, of: chunk, document, token, lane)
+            first = last.number + 1
+        }
+        guard try await queue.finish(chunk, token) else {
+            logger.error(
+                "a cleared chunk has recipients without decision or attempt",
+                metadata: ["blast": "\(chunk.blast)", "chunk": "\(chunk.number)"])
+            _ = try await pause(for: .seconds(5))
+            throw Interruption.notSending
+        }
+    }
+
+    private func send(
+        _ recipients: [Recipient], of chunk: LeasedChunk, _ document: BlastDocument, _ token: LeaseToken, _ lane: Lane
+    ) async throws {
+        let now = WallClock.nowMicroseconds() / 1_000_000
+        var rest = recipients.map { recipient in
+            Prepared(
+                composer.compose(recipient, of: document, unixSeconds: now), recipient: recipient, attempt: 1,
+                chunk: chunk.number, deferrals: 0, isResend: false)
+        }[...]
+        while !rest.isEmpty {
+            stuck[lane]?.turn()
+            if let pauseNeeded = health.pauseNeeded, try await pause(for: pauseNeeded) { throw Interruption.stopping }
+            let granted = await slots.acquire(upTo: rest.count, isEmergency: chunk.isEmergency)
+            guard granted > 0 else { throw Interruption.stopping }
+            let portion = Array(rest.prefix(granted))
+            let wiredAt = ContinuousClock.now
+            let result: WireResult
+            do {
+                result = try await wire.write(portion.map(\.entry), of: chunk.blast, token)
+            } catch {
+                await withdraw(portion, of: chunk.blast)
+                throw error
+            }
+            switch result {
+            case .decided(let verdicts):
+                begin(verdicts, of: portion, chunk.blast, wiredAt, slots: granted)
+                rest = rest.dropFirst(granted)
+            case .guardStale:
+                slots.release(granted)
+                metrics.guardStale.increment()
+                if try await pause(for: .milliseconds(500)) { throw Interruption.stopping }
+            case .leaseLost:
+                slots.release(granted)
+                throw Interruption.leaseLost
+            case .paused:
+                slots.release(granted)
+                throw Interruption.paused
+            case .notSending:
+                slots.release(granted)
+                throw Interruption.notSending
+            }
+        }
+    }
+
+    // MARK: Retries
+
+    private func retry(_ token: LeaseToken) async throws -> Bool {
+        var didWork = false
+        for due in try await retries.blastsWithDue(limit: 8) {
+            guard !Task.isShuttingDownGracefully else { return true }
+            guard let document = try await documents.document(due.blast) else { continue }
+            let granted = await slots.acquire(
+                upTo: min(configuration.window, due.count), isEmergency: document.isEmergency)
+            guard granted > 0 else { return true }
+            if try await retry(granted, of: due.blast, document, token) { didWork = true }
+        }
+        return didWork
+    }
+
+    private func retry(
+        _ granted: Int, of blast: BlastID, _ document: BlastDocument, _ token: LeaseToken
+    ) async throws -> Bool {
+        let wiredAt = ContinuousClock.now
+        let now = WallClock.nowMicroseconds() / 1_000_000
+        let pulled = PulledRetries()
+        let result: WireResult
+        do {
+            result = try await retries.pull(upTo: granted, of: blast) { due, connection in
+                let prepared = due.map { due in
+                    Prepared(
+                        composer.compose(due.recipient, of: document, unixSeconds: now), recipient: due.recipient,
+                        attempt: due.attempt + 1, chunk: due.chunk, deferrals: due.deferrals, isResend: due.isResend)
+                }
+                pulled.set(prepared)
+                return try await wire.write(prepared.map(\.entry), of: blast, token, on: connection)
+            }
+        } catch {
+            let prepared = pulled.current
+            slots.release(granted - prepared.count)
+            await withdraw(prepared, of: blast)
+            throw error
+        }
+        guard case .decided(let verdicts) = result else {
+            slots.release(granted)
+            if result == .leaseLost { throw Interruption.leaseLost }
+            return false
+        }
+        begin(verdicts, of: pulled.current, blast, wiredAt, slots: granted)
+        return !verdicts.isEmpty
+    }
+
+    // MARK: The wire
+
+    private func begin(
+        _ verdicts: [WireVerdict], of prepared: [Prepared], _ blast: BlastID, _ wiredAt: ContinuousClock.Instant,
+        slots granted: Int
+    ) {
+        let byNumber = Dictionary(uniqueKeysWithValues: prepared.map { ($0.entry.recipientNumber, $0) })
+        var wired: [WiredMessage] = []
+        for verdict in verdicts {
+            guard verdict.state == .wire, let item = byNumber[verdict.recipientNumber], let message = item.message
+            else {
+                metrics.settled(verdict.state)
+                continue
+            }
+            wired.append(
+                WiredMessage(
+                    delivery: DeliveryID(blast: blast, recipientNumber: verdict.recipientNumber),
+                    attempt: verdict.attempt, deferrals: item.deferrals, message: message, wiredAt: wiredAt))
+        }
+        slots.release(granted - wired.count)
+        if !wired.isEmpty { FaultPoint.reach("sender.after-wire") }
+        for message in wired { handOver.begin(message) }
+    }
+
+    /// Whether WIRE took effect is not known, but nothing was handed over: rows that stand are put back.
+    private func withdraw(_ prepared: [Prepared], of blast: BlastID) async {
+        await withDiscardingTaskGroup { group in
+            for item in prepared {
+                let delivery = DeliveryID(blast: blast, recipientNumber: item.entry.recipientNumber)
+                let settlement = Settlement(
+                    withdrawn: delivery, attempt: item.entry.attempt,
+                    reason: "the database did not confirm that the attempt began; nothing was sent")
+                group.addTask { await writer.settle(settlement) }
+            }
+        }
+    }
+}
+
+/// A delivery composed and ready for WIRE.
+struct Prepared: Sendable {
+    let entry: WireEntry
+    let message: ComposedMessage?
+    let deferrals: Int
+
+    init(
+        _ composition: Composition, recipient: Recipient, attempt: Int32, chunk: Int32, deferrals: Int, isResend: Bool
+    ) {
+        let fault: CompositionFault?
+        switch composition.result {
+        case .success(let composed): (message, fault) = (composed, nil)
+        case .failure(let found): (message, fault) = (nil, found)
+        }
+        entry = WireEntry(
+            recipientNumber: recipient.number, attempt: attempt, chunk: chunk, addressHash: recipient.addressHash,
+            contentHash: composition.contentHash, isResend: isResend, fault: fault)
+        self.deferrals = deferrals
+    }
+}

@@ -1,0 +1,46 @@
+import Delivery
+import Runtime
+import SMTP
+
+/// One message that WIRE let through.
+struct WiredMessage: Sendable {
+    let delivery: DeliveryID
+    let attempt: Int32
+    /// Temporary refusals of this delivery before this attempt.
+    let deferrals: Int
+    let message: ComposedMessage
+    /// Taken before WIRE, so that it is never later than the row's time.
+    let wiredAt: ContinuousClock.Instant
+}
+
+/// Hands messages to the relay and sees their outcomes written.
+struct HandOver: Sendable {
+    let relay: SMTPConnectionPool
+    let health: RelayHealth
+    let writer: OutcomeWriter
+    let schedule: RetrySchedule
+    let dotDeadline: Duration
+    let metrics: SenderMetrics
+
+    /// Begins in a task of its own: a server may take ten minutes to answer the final dot, and a stopping process does
+    /// not wait that long. The slot that the message holds counts it.
+    func begin(_ wired: WiredMessage) {
+        Task { await run(wired) }
+    }
+
+    private func run(_ wired: WiredMessage) async {
+        let deadline = wired.wiredAt + dotDeadline
+        let outcome = await relay.deliver(
+            wired.message.envelope, message: wired.message.octets, dotDeadline: deadline,
+            beforeDot: { FaultPoint.reach("sender.before-dot") }, afterDot: { FaultPoint.reach("sender.after-dot") })
+        FaultPoint.reach("sender.after-reply")
+        let isLate = ContinuousClock.now >= deadline
+        if !outcome.isRelayTrouble { health.worked() } else if !isLate { health.failed() }
+        let settlement = Settlement(
+            outcome, delivery: wired.delivery, attempt: wired.attempt, deferrals: wired.deferrals, isLate: isLate,
+            schedule: schedule)
+        await writer.settle(settlement)
+        metrics.settled(settlement.state)
+        metrics.wireTime.observe(wired.wiredAt.duration(to: .now))
+    }
+}

@@ -1,0 +1,116 @@
+import Delivery
+import Postgres
+import Runtime
+
+/// Finds what stopped processes left on the wire, and resolves doubt.
+///
+/// An attempt in `wire` under a dead lease may have been handed over: it becomes in doubt once no process can still write
+/// its final dot. Doubt ends by evidence (something that only an accepted message can cause), by a late answer, or after
+/// `inDoubtAfter` by the policy that the blast declared. Any sender does this; rows being worked on are passed over.
+struct Reaper: Sendable {
+    private static let batchMax = 500
+    private static let clockMargin = Duration.seconds(2)
+
+    /// The claim counts as handed over, because the message may have been.
+    static let abandon = """
+        WITH lost AS MATERIALIZED (
+            SELECT a.blast_id, a.recipient_no, a.attempt_no
+              FROM attempt a
+             WHERE a.state = 'wire' AND a.wire_at < clock_timestamp() - $1 * interval '1 microsecond'
+               AND NOT EXISTS (SELECT FROM sender_lease l
+                                WHERE l.token = a.lease_token AND l.lease_until > clock_timestamp())
+             ORDER BY a.wire_at
+             LIMIT $2
+               FOR UPDATE OF a SKIP LOCKED
+        ), doubted AS (
+            UPDATE attempt a
+               SET state = 'in_doubt', fact = 18, settled_at = clock_timestamp(), reported_at = NULL,
+                   reply = 'the sender stopped before it wrote down an answer'
+              FROM lost l
+             WHERE a.blast_id = l.blast_id AND a.recipient_no = l.recipient_no AND a.attempt_no = l.attempt_no
+            RETURNING a.district_id, a.address_hash, a.content_hash, a.blast_id, a.recipient_no
+        ), claim AS MATERIALIZED (
+            SELECT c.district_id, c.address_hash, c.content_hash
+              FROM doubted d JOIN content_claim c USING (district_id, address_hash, content_hash)
+             WHERE c.blast_id = d.blast_id AND c.recipient_no = d.recipient_no AND c.state = 'reserved'
+             ORDER BY c.district_id, c.address_hash, c.content_hash
+               FOR UPDATE OF c
+        ), held AS (
+            UPDATE content_claim c SET state = 'handed_over', at = clock_timestamp()
+              FROM claim n
+             WHERE c.district_id = n.district_id AND c.address_hash = n.address_hash
+               AND c.content_hash = n.content_hash
+        )
+        SELECT count(*) AS n FROM doubted
+        """
+    static let resolveByEvidence = """
+        WITH proven AS MATERIALIZED (
+            SELECT a.blast_id, a.recipient_no, a.attempt_no
+              FROM attempt a
+              JOIN delivery_status s ON s.blast_id = a.blast_id AND s.recipient_no = a.recipient_no
+             WHERE a.state = 'in_doubt' AND s.facts & $1 <> 0
+             LIMIT $2
+               FOR UPDATE OF a SKIP LOCKED
+        )
+        UPDATE attempt a
+           SET state = 'resolved_sent', fact = 20, settled_at = clock_timestamp(), reported_at = NULL,
+               reply = 'accepted, as later events show'
+          FROM proven p
+         WHERE a.blast_id = p.blast_id AND a.recipient_no = p.recipient_no AND a.attempt_no = p.attempt_no
+        RETURNING a.recipient_no
+        """
+    static let resolveByPolicy = """
+        WITH old AS MATERIALIZED (
+            SELECT a.blast_id, a.recipient_no, a.attempt_no, b.in_doubt_policy = 'at_least_once' AS repeats
+              FROM attempt a JOIN blast b ON b.blast_id = a.blast_id
+             WHERE a.state = 'in_doubt' AND a.settled_at < clock_timestamp() - $1 * interval '1 microsecond'
+             LIMIT $2
+               FOR UPDATE OF a SKIP LOCKED
+        )
+        UPDATE attempt a
+           SET state = CASE WHEN o.repeats THEN 'resend' ELSE 'unknown' END,
+               fact = CASE WHEN o.repeats THEN a.fact ELSE 19 END,
+               next_at = CASE WHEN o.repeats THEN clock_timestamp() END,
+               reported_at = CASE WHEN o.repeats THEN a.reported_at END,
+               settled_at = clock_timestamp()
+          FROM old o
+         WHERE a.blast_id = o.blast_id AND a.recipient_no = o.recipient_no AND a.attempt_no = o.attempt_no
+        RETURNING a.state
+        """
+    private static let gauges = """
+        SELECT (SELECT count(*) FROM attempt WHERE state = 'in_doubt') AS in_doubt,
+               (SELECT count(*) FROM chunk WHERE state = 'cleared') AS chunks,
+               (SELECT count(*) FROM attempt WHERE fact IS NOT NULL AND reported_at IS NULL) AS unreported,
+               (SELECT count(*) FROM attempt WHERE next_at IS NOT NULL) AS due
+        """
+
+    /// What only a message that was accepted can cause.
+    static let evidence = DeliveryFacts.acceptanceEvidenceMask.union(DeliveryFacts(.bounced, .bouncedInvalid))
+
+    let database: PostgresPool
+    let dotDeadline: Duration
+    let inDoubtAfter: Duration
+    let metrics: SenderMetrics
+
+    /// One round; returns true when there may be more.
+    func reap() async throws -> Bool {
+        let limit = PostgresParameter.int(Int64(Self.batchMax))
+        let age = dotDeadline + Self.clockMargin
+        let lost = try await database.query(Self.abandon, [.int(age.wholeMicroseconds), limit])
+        let abandoned = try lost.first?.int("n") ?? 0
+        let proven = try await database.query(Self.resolveByEvidence, [.int(Self.evidence.bits), limit])
+        let old = try await database.query(Self.resolveByPolicy, [.int(inDoubtAfter.wholeMicroseconds), limit])
+        for _ in 0..<abandoned { metrics.settled(.inDoubt) }
+        for _ in proven { metrics.settled(.resolvedSent) }
+        for row in old { if let state = AttemptState(rawValue: try row.string("state")) { metrics.settled(state) } }
+        return [Int(abandoned), proven.count, old.count].contains(Self.batchMax)
+    }
+
+    func readGauges() async throws {
+        guard let row = try await database.query(Self.gauges).first else { return }
+        metrics.inDoubt.set(Int(try row.int("in_doubt")))
+        metrics.chunksWaiting.set(Int(try row.int("chunks")))
+        metrics.unreported.set(Int(try row.int("unreported")))
+        metrics.dueRetries.set(Int(try row.int("due")))
+    }
+}

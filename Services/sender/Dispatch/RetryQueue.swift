@@ -1,0 +1,82 @@
+import Delivery
+import Postgres
+import Synchronization
+
+/// A delivery whose next attempt may begin.
+struct DueRetry: Sendable {
+    let recipient: Recipient
+    /// The attempt that ended.
+    let attempt: Int32
+    let chunk: Int32
+    let deferrals: Int
+    let isResend: Bool
+}
+
+/// Attempts to be repeated, whichever sender made them.
+struct RetryQueue: Sendable {
+    struct DueBlast: Sendable {
+        let blast: BlastID
+        let count: Int
+    }
+
+    /// Emergency first, the others in random order, so that senders side by side spread.
+    static let blasts = """
+        SELECT b.blast_id, d.n
+          FROM blast b
+         CROSS JOIN LATERAL (
+               SELECT count(*) AS n
+                 FROM (SELECT FROM attempt a
+                        WHERE a.blast_id = b.blast_id AND a.next_at <= clock_timestamp() LIMIT 1000) s) d
+         WHERE b.state = 'sending' AND d.n > 0
+           AND (b.cancelled_at IS NOT NULL OR b.not_after <= clock_timestamp()
+                OR b.paused_at IS NULL AND (b.class = 'emergency' OR \(Wire.guardIsFresh("$2"))))
+         ORDER BY b.class = 'emergency' DESC, random()
+         LIMIT $1
+        """
+    static let due = """
+        SELECT a.recipient_no, a.attempt_no, a.chunk_no, a.state = 'resend' AS resend, a.address_hash, r.address, r.name,
+               r.person_ref, r.school, r.fields::text AS fields,
+               (SELECT count(*) FROM attempt d
+                 WHERE d.blast_id = $1 AND d.recipient_no = a.recipient_no AND d.state = 'deferred') AS deferrals
+          FROM attempt a
+          JOIN recipient r ON r.blast_id = $1 AND r.recipient_no = a.recipient_no
+         WHERE a.blast_id = $1 AND a.next_at <= clock_timestamp()
+         ORDER BY a.next_at
+         LIMIT $2
+           FOR UPDATE OF a SKIP LOCKED
+        """
+
+    let database: PostgresPool
+    let guardFreshness: Duration
+
+    func blastsWithDue(limit: Int) async throws -> [DueBlast] {
+        let rows = try await database.query(
+            Self.blasts, [.int(Int64(limit)), .int(guardFreshness.wholeMicroseconds)])
+        return try rows.map { DueBlast(blast: try $0.blastID("blast_id"), count: Int(try $0.int("n"))) }
+    }
+
+    /// Holds up to `limit` due rows of a blast against other senders while `body` writes their next attempts.
+    func pull(
+        upTo limit: Int, of blast: BlastID,
+        _ body: @Sendable ([DueRetry], PostgresConnection) async throws -> WireResult
+    ) async throws -> WireResult {
+        try await database.withTransaction { connection in
+            let rows = try await connection.query(Self.due, [.uuid(blast), .int(Int64(limit))])
+            let due = try rows.map { row in
+                DueRetry(
+                    recipient: try Recipient(row), attempt: try row.int32("attempt_no"),
+                    chunk: try row.int32("chunk_no"), deferrals: Int(try row.int("deferrals")),
+                    isResend: try row.bool("resend"))
+            }
+            guard !due.isEmpty else { return .decided([]) }
+            return try await body(due, connection)
+        }
+    }
+}
+
+/// What a transaction had prepared, readable after it failed.
+final class PulledRetries: Sendable {
+    private let prepared = Mutex<[Prepared]>([])
+    func set(_ prepared: [Prepared]) { self.prepared.withLock { $0 = prepared } }
+    var current: [Prepared] { prepared.withLock { $0 } }
+}

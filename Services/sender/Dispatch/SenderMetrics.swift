@@ -1,0 +1,53 @@
+import Runtime
+
+/// What an operator sees of dispatch.
+struct SenderMetrics: Sendable {
+    let wireTime: Histogram
+    let inDoubt: Gauge
+    let chunksWaiting: Gauge
+    let unreported: Gauge
+    let dueRetries: Gauge
+    let leaseLost: Counter
+    let guardStale: Counter
+    let factsReported: Counter
+    let malformed: Counter
+    private let registry: Metrics
+
+    init(_ registry: Metrics) {
+        self.registry = registry
+        wireTime = registry.histogram(
+            "rollcall_sender_wire_seconds", help: "Time from WIRE to the durable outcome of a message.",
+            buckets: Histogram.seconds + [60, 300, 600])
+        inDoubt = registry.gauge(
+            "rollcall_sender_in_doubt", help: "Attempts whose final dot was sent and not answered.")
+        chunksWaiting = registry.gauge(
+            "rollcall_sender_chunks_waiting", help: "Cleared chunks that are not done.")
+        unreported = registry.gauge(
+            "rollcall_sender_unreported_facts", help: "Facts of attempts not yet acknowledged by the broker.")
+        dueRetries = registry.gauge(
+            "rollcall_sender_retries_waiting", help: "Attempts that will be repeated.")
+        leaseLost = registry.counter(
+            "rollcall_sender_lease_lost_total", help: "Leases of this process that ran out.")
+        guardStale = registry.counter(
+            "rollcall_sender_guard_stale_total",
+            help: "Windows of general messages held back because the guard was not up to date.")
+        factsReported = registry.counter(
+            "rollcall_sender_facts_reported_total", help: "Delivery events acknowledged by the broker.")
+        malformed = registry.counter(
+            "rollcall_sender_malformed_records_total", help: "Records that break their contract and were passed over.")
+    }
+
+    func settled(_ state: AttemptState) {
+        registry.counter(
+            "rollcall_sender_messages_total", help: "Attempts by how they ended.", labels: ["outcome": state.rawValue]
+        ).increment()
+    }
+
+    /// Reads gauges that others keep.
+    func watch(slots: HandOverSlots, connections: @escaping @Sendable () -> Int) {
+        registry.gauge("rollcall_sender_open_connections", help: "Open SMTP connections.") { Double(connections()) }
+        registry.gauge("rollcall_sender_on_the_wire", help: "Messages between WIRE and their durable outcome.") {
+            Double(slots.inUse)
+        }
+    }
+}

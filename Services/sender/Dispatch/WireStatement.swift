@@ -1,0 +1,119 @@
+extension Wire {
+    /// True when the guard has learned everything up to a moment ago, in every partition. `$n` is the freshness in
+    /// microseconds.
+    static func guardIsFresh(_ freshness: String) -> String {
+        """
+        (SELECT coalesce(bool_and(coalesce(
+                    p.caught_up_at >= clock_timestamp() - \(freshness) * interval '1 microsecond', false)), false)
+           FROM guard_progress p)
+        """
+    }
+
+    /// Facts by number (requirements.md §2.2): 9 skipped, 10 duplicate, 11 blocked_bounce, 12 blocked_complaint,
+    /// 13 blocked_invalid, 16 cancelled.
+    ///
+    /// The content claim is decided by the unique row, never by what was read before: a loser that reads the winner as
+    /// handed over is a duplicate, any other loser is put back and asks again. Claims are taken in key order, so that
+    /// two windows cannot wait for each other.
+    static let statement = """
+        WITH gate AS MATERIALIZED (
+            SELECT b.district_id, b.category, b.content_window, b.class = 'emergency' AS emergency,
+                   b.class = 'emergency' OR b.parent_blast_id IS NOT NULL AS claimless,
+                   CASE WHEN b.cancelled_at IS NOT NULL THEN 'the blast was cancelled'
+                        WHEN b.not_after <= clock_timestamp() THEN 'the time after which it was not to be sent has passed'
+                   END AS ended,
+                   b.paused_at IS NOT NULL AS paused,
+                   EXISTS (SELECT FROM sender_lease l
+                            WHERE l.token = $2
+                              AND l.lease_until > clock_timestamp() + $3 * interval '1 microsecond') AS lease_live,
+                   b.class = 'emergency' OR \(guardIsFresh("$4")) AS guard_fresh
+              FROM blast b
+             WHERE b.blast_id = $1 AND b.state = 'sending'
+        ), passage AS MATERIALIZED (
+            SELECT * FROM gate WHERE lease_live AND (ended IS NOT NULL OR NOT paused AND guard_fresh)
+        ), entry AS MATERIALIZED (
+            SELECT * FROM unnest($5::int[], $6::int[], $7::int[], $8::bytea[], $9::bytea[], $10::bool[], $11::bigint[],
+                                 $12::text[])
+                   AS e(recipient_no, attempt_no, chunk_no, address_hash, content_hash, resend, fault, fault_reason)
+        ), taken AS (
+            UPDATE attempt p SET next_at = NULL
+              FROM passage, entry e
+             WHERE p.blast_id = $1 AND p.recipient_no = e.recipient_no AND p.attempt_no = e.attempt_no - 1
+               AND p.next_at IS NOT NULL
+            RETURNING p.recipient_no
+        ), judged AS MATERIALIZED (
+            SELECT e.*, g.district_id, e.resend OR g.claimless AS exempt,
+                   CASE WHEN g.ended IS NOT NULL THEN 16
+                        WHEN e.fault IS NOT NULL THEN e.fault
+                        WHEN o.category IS NOT NULL THEN 9
+                        WHEN s.reason = 'bounce' THEN 11
+                        WHEN s.reason = 'complaint' THEN 12
+                        WHEN s.reason IS NOT NULL THEN 13
+                   END AS stop,
+                   CASE WHEN g.ended IS NOT NULL THEN g.ended
+                        WHEN e.fault IS NOT NULL THEN e.fault_reason
+                        WHEN o.category = '*' THEN 'opted out of everything'
+                        WHEN o.category IS NOT NULL THEN 'opted out of ' || o.category
+                        WHEN s.reason IS NOT NULL THEN 'blacklisted: ' || s.reason
+                   END AS stop_reason
+              FROM passage g
+             CROSS JOIN entry e
+              LEFT JOIN LATERAL (
+                   SELECT q.category FROM opt_out q
+                    WHERE NOT g.emergency AND q.district_id = g.district_id AND q.address_hash = e.address_hash
+                      AND q.category IN (g.category, '*') AND q.active
+                    ORDER BY q.category = '*' DESC LIMIT 1) o ON true
+              LEFT JOIN blacklist s
+                   ON s.district_id = g.district_id AND s.address_hash = e.address_hash AND s.active
+             WHERE e.attempt_no = 1 OR e.recipient_no IN (SELECT t.recipient_no FROM taken t)
+        ), claimed AS (
+            INSERT INTO content_claim AS c
+                   (district_id, address_hash, content_hash, state, blast_id, recipient_no, at)
+            SELECT f.district_id, f.address_hash, f.content_hash, 'reserved', $1, f.recipient_no, clock_timestamp()
+              FROM (SELECT DISTINCT ON (j.address_hash, j.content_hash) j.*
+                      FROM judged j
+                     WHERE j.stop IS NULL AND NOT j.exempt
+                     ORDER BY j.address_hash, j.content_hash, j.recipient_no) f
+            ON CONFLICT (district_id, address_hash, content_hash) DO UPDATE
+               SET state = 'reserved', blast_id = excluded.blast_id, recipient_no = excluded.recipient_no,
+                   at = excluded.at
+             WHERE c.state = 'released'
+                OR c.blast_id = excluded.blast_id AND c.recipient_no = excluded.recipient_no
+                OR c.state = 'handed_over' AND c.at <= clock_timestamp() - (SELECT g.content_window FROM gate g)
+            RETURNING c.address_hash, c.content_hash, c.recipient_no
+        ), verdict AS (
+            SELECT j.*, h.blast_id AS original_blast, h.recipient_no AS original_no,
+                   CASE WHEN j.stop IS NOT NULL THEN 'stopped'
+                        WHEN j.exempt OR k.recipient_no IS NOT NULL THEN 'wire'
+                        WHEN h.state = 'handed_over'
+                             AND h.at > clock_timestamp() - (SELECT g.content_window FROM gate g) THEN 'duplicate'
+                        ELSE 'requeued'
+                   END AS outcome
+              FROM judged j
+              LEFT JOIN claimed k ON k.address_hash = j.address_hash AND k.content_hash = j.content_hash
+                                 AND k.recipient_no = j.recipient_no
+              LEFT JOIN content_claim h ON h.district_id = j.district_id AND h.address_hash = j.address_hash
+                                       AND h.content_hash = j.content_hash
+        ), inserted AS (
+            INSERT INTO attempt (blast_id, recipient_no, attempt_no, district_id, chunk_no, state, fact, lease_token,
+                                 address_hash, content_hash, reply, wire_at, settled_at, next_at)
+            SELECT $1, v.recipient_no, v.attempt_no, v.district_id, v.chunk_no,
+                   CASE v.outcome WHEN 'duplicate' THEN 'stopped' ELSE v.outcome END,
+                   CASE v.outcome WHEN 'duplicate' THEN 10 WHEN 'stopped' THEN v.stop END::smallint,
+                   $2, v.address_hash, v.content_hash,
+                   CASE v.outcome
+                        WHEN 'duplicate' THEN 'the same content was handed over to this address as '
+                                              || v.original_blast || '/' || v.original_no
+                        WHEN 'stopped' THEN v.stop_reason
+                        WHEN 'requeued' THEN 'the same content is on its way to this address'
+                   END,
+                   clock_timestamp(), CASE WHEN v.outcome <> 'wire' THEN clock_timestamp() END,
+                   CASE WHEN v.outcome = 'requeued' THEN clock_timestamp() + interval '2 seconds' END
+              FROM verdict v
+            RETURNING recipient_no, attempt_no, state, fact
+        )
+        SELECT g.lease_live, g.paused, EXISTS (SELECT FROM passage) AS open,
+               i.recipient_no, i.attempt_no, i.state, i.fact
+          FROM gate g LEFT JOIN inserted i ON true
+        """
+}

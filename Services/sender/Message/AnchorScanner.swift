@@ -1,0 +1,144 @@
+/// Finds the `href` values of `<a>` tags in HTML, octet by octet, the way a browser's tokenizer would see them.
+///
+/// Comments and the contents of `script`, `style`, `textarea` and `title` are passed over. In a template, Mustache tags
+/// are passed over as well, wherever they stand, so that a `>` or a quote inside one ends nothing.
+struct AnchorScanner {
+    private let html: [UInt8]
+    private let isTemplate: Bool
+    private var index = 0
+    private var found: [Range<Int>] = []
+
+    /// The range of each value without its quotes, in order.
+    static func hrefs(in html: [UInt8], isTemplate: Bool) -> [Range<Int>] {
+        var scanner = AnchorScanner(html: html, isTemplate: isTemplate)
+        scanner.scan()
+        return scanner.found
+    }
+
+    private init(html: [UInt8], isTemplate: Bool) {
+        self.html = html
+        self.isTemplate = isTemplate
+    }
+
+    private mutating func scan() {
+        while index < html.count {
+            if skipMustache() { continue }
+            guard html[index] == UInt8(ascii: "<") else {
+                index += 1
+                continue
+            }
+            if isAt("<!--") {
+                skip(past: "-->", from: index + 4)
+            } else {
+                index += 1
+                scanTag()
+            }
+        }
+    }
+
+    /// Standing behind `<`.
+    private mutating func scanTag() {
+        let start = index
+        while index < html.count, Self.isLetterOrDigit(html[index]) { index += 1 }
+        guard index > start, !Self.isDigit(html[start]) else { return }
+        let name = String(decoding: html[start..<index].map(Self.lowered), as: UTF8.self)
+        let href = scanAttributes()
+        if name == "a", let href { found.append(href) }
+        if ["script", "style", "textarea", "title"].contains(name) { skipContents(of: name) }
+    }
+
+    /// Reads up to and including `>`; returns the first `href`, which is the one that counts.
+    private mutating func scanAttributes() -> Range<Int>? {
+        var href: Range<Int>?
+        while index < html.count {
+            if skipMustache() { continue }
+            let byte = html[index]
+            if byte == UInt8(ascii: ">") {
+                index += 1
+                return href
+            }
+            if Self.isSpace(byte) || byte == UInt8(ascii: "/") {
+                index += 1
+                continue
+            }
+            let name = attributeName()
+            skipSpace()
+            guard index < html.count, html[index] == UInt8(ascii: "=") else { continue }
+            index += 1
+            skipSpace()
+            let value = attributeValue()
+            if href == nil, name == Array("href".utf8) { href = value }
+        }
+        return href
+    }
+
+    private mutating func attributeName() -> [UInt8] {
+        let start = index
+        // A leading = is part of the name, as in HTML; this also guarantees progress.
+        index += 1
+        while index < html.count, !Self.isSpace(html[index]), html[index] != UInt8(ascii: "="),
+            html[index] != UInt8(ascii: ">"), html[index] != UInt8(ascii: "/"), !(isTemplate && isAt("{{"))
+        {
+            index += 1
+        }
+        return html[start..<index].map(Self.lowered)
+    }
+
+    private mutating func attributeValue() -> Range<Int> {
+        guard index < html.count else { return index..<index }
+        let quote = html[index]
+        guard quote == UInt8(ascii: "\"") || quote == UInt8(ascii: "'") else {
+            let start = index
+            while index < html.count, !Self.isSpace(html[index]), html[index] != UInt8(ascii: ">") {
+                if !skipMustache() { index += 1 }
+            }
+            return start..<index
+        }
+        index += 1
+        let start = index
+        while index < html.count, html[index] != quote { if !skipMustache() { index += 1 } }
+        let end = min(index, html.count)
+        index = min(index + 1, html.count)
+        return start..<end
+    }
+
+    private mutating func skipContents(of name: String) {
+        let end = Array("</\(name)".utf8)
+        while index < html.count {
+            if html[index] == UInt8(ascii: "<"), index + end.count <= html.count,
+                html[index..<(index + end.count)].lazy.map(Self.lowered).elementsEqual(end)
+            {
+                return
+            }
+            index += 1
+        }
+    }
+
+    private mutating func skipMustache() -> Bool {
+        guard isTemplate, isAt("{{") else { return false }
+        skip(past: isAt("{{{") ? "}}}" : "}}", from: index + 2)
+        return true
+    }
+
+    private mutating func skip(past end: StaticString, from start: Int) {
+        index = start
+        while index < html.count, !isAt(end) { index += 1 }
+        index = min(index + end.utf8CodeUnitCount, html.count)
+    }
+
+    private mutating func skipSpace() {
+        while index < html.count, Self.isSpace(html[index]) { index += 1 }
+    }
+
+    private func isAt(_ text: StaticString) -> Bool {
+        let bytes = text.description.utf8
+        return html[min(index, html.count)...].starts(with: bytes)
+    }
+
+    private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) && byte != 0x0B }
+    private static func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
+    private static func isLetterOrDigit(_ byte: UInt8) -> Bool {
+        isDigit(byte) || (0x61...0x7A).contains(lowered(byte))
+    }
+    private static func lowered(_ byte: UInt8) -> UInt8 { (0x41...0x5A).contains(byte) ? byte + 0x20 : byte }
+}

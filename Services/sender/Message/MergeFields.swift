@@ -1,0 +1,27 @@
+import Foundation
+
+/// The merge values of one recipient: the columns of the list, and what every list has.
+enum MergeFields {
+    static func values(of recipient: Recipient) -> [String: Any] {
+        var values: [String: Any] = ["email": recipient.address]
+        if let name = recipient.name { values["name"] = name }
+        if let person = recipient.personReference { values["person_ref"] = person }
+        if let school = recipient.school { values["school"] = school }
+        guard recipient.fields != "{}",
+            let fields = try? JSONSerialization.jsonObject(with: Data(recipient.fields.utf8)) as? [String: Any]
+        else { return values }
+        return values.merging(fields) { $1 }
+    }
+}
+
+/// One recipient as dispatch needs it.
+struct Recipient: Sendable {
+    let number: Int32
+    let address: String
+    let addressHash: [UInt8]
+    let name: String?
+    let personReference: String?
+    let school: String?
+    /// A JSON object.
+    let fields: String
+}

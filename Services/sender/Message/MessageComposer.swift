@@ -1,0 +1,122 @@
+import Delivery
+import Mail
+import SMTP
+import Signing
+
+/// Everything of a blast that all its messages share, read once.
+struct BlastDocument: Sendable {
+    let blast: BlastID
+    let district: DistrictID
+    let isEmergency: Bool
+    /// Nil when the stored sender is no address; intake does not let that in.
+    let from: Mailbox?
+    let replyTo: Mailbox?
+    let template: Result<MessageTemplate, MessageTemplate.Fault>
+    /// Link numbers by destination.
+    let links: [[UInt8]: Int16]
+}
+
+/// A message ready for hand-over.
+struct ComposedMessage: Sendable {
+    let envelope: SMTPEnvelope
+    let octets: [UInt8]
+}
+
+/// What became of composing one message.
+struct Composition: Sendable {
+    /// Of the rendered parts before tracking (K-04); nil when they could not be rendered.
+    let contentHash: [UInt8]?
+    let result: Result<ComposedMessage, CompositionFault>
+}
+
+/// Why a message cannot be sent whatever is tried. Said in words that carry no address.
+struct CompositionFault: Error, Sendable, Equatable {
+    let fact: DeliveryFact
+    let reason: String
+}
+
+/// Renders a blast for one recipient and puts the delivery's tokens in: tracked links, open pixel, unsubscribe headers,
+/// the delivery header that providers echo, return path and Message-ID.
+struct MessageComposer: Sendable {
+    /// Without a slash at its end.
+    let publicURL: String
+    let bounceDomain: String
+    let keys: TokenKeys
+
+    init(publicURL: String, bounceDomain: String, keys: TokenKeys) {
+        self.publicURL = publicURL.hasSuffix("/") ? String(publicURL.dropLast()) : publicURL
+        self.bounceDomain = bounceDomain
+        self.keys = keys
+    }
+
+    func compose(_ recipient: Recipient, of document: BlastDocument, unixSeconds: Int64) -> Composition {
+        let template: MessageTemplate
+        switch document.template {
+        case .success(let parsed): template = parsed
+        case .failure(let fault): return Self.failed(.notSent, "the template cannot be used: \(fault)")
+        }
+        let rendered = template.render(MergeFields.values(of: recipient))
+        let hash = ContentHash.of(subject: rendered.subject, text: rendered.text, html: rendered.html)
+        return Composition(
+            contentHash: hash, result: encode(rendered, to: recipient, of: document, unixSeconds: unixSeconds))
+    }
+
+    private func encode(
+        _ rendered: RenderedMessage, to recipient: Recipient, of document: BlastDocument, unixSeconds: Int64
+    ) -> Result<ComposedMessage, CompositionFault> {
+        guard let from = document.from else {
+            return .failure(CompositionFault(fact: .notSent, reason: "the blast's sender address cannot be used"))
+        }
+        let address: EmailAddress
+        do {
+            address = try EmailAddress(parsing: recipient.address)
+        } catch {
+            return .failure(CompositionFault(fact: .invalid, reason: error.reason))
+        }
+        let delivery = DeliveryID(blast: document.blast, recipientNumber: recipient.number)
+        let messageID = ReturnPath.messageID(delivery)
+        var message = MIMEMessage(
+            from: from, to: Mailbox(name: recipient.name, address: address), subject: rendered.subject,
+            date: unixSeconds, messageID: "\(messageID)@\(bounceDomain)", text: rendered.text,
+            html: rendered.html.map { tracked($0, delivery, document) }, boundary: messageID)
+        message.replyTo = document.replyTo
+        message.extraHeaders = [("X-Rollcall-Delivery", token(.delivery, delivery, document))]
+        if !document.isEmergency {
+            message.unsubscribeURLs = ["\(publicURL)/u/\(token(.unsubscribe, delivery, document))"]
+            message.oneClickUnsubscribe = true
+        }
+        do {
+            let octets = try message.encoded()
+            let sender = ReturnPath.localPart(district: document.district, delivery: delivery, keys: keys)
+            return .success(
+                ComposedMessage(
+                    envelope: SMTPEnvelope(sender: "\(sender)@\(bounceDomain)", recipient: address.wireForm),
+                    octets: octets))
+        } catch {
+            return .failure(CompositionFault(fact: .notSent, reason: "the message cannot be built: \(error.reason)"))
+        }
+    }
+
+    private func tracked(_ html: String, _ delivery: DeliveryID, _ document: BlastDocument) -> String {
+        var octets = Array(html.utf8)
+        if !document.links.isEmpty {
+            octets = TrackedLinks.rewrite(octets) { destination in
+                document.links[destination].map { "\(publicURL)/c/\(token(.click, delivery, document, link: $0))" }
+            }
+        }
+        let source = "\(publicURL)/o/\(token(.open, delivery, document))"
+        octets = TrackedLinks.insert(
+            "<img src=\"\(source)\" width=\"1\" height=\"1\" alt=\"\">", intoBodyOf: octets)
+        return String(decoding: octets, as: UTF8.self)
+    }
+
+    private func token(
+        _ purpose: LinkToken.Purpose, _ delivery: DeliveryID, _ document: BlastDocument, link: Int16 = 0
+    ) -> String {
+        keys.sign(LinkToken(purpose: purpose, district: document.district, delivery: delivery, link: link))
+    }
+
+    private static func failed(_ fact: DeliveryFact, _ reason: String) -> Composition {
+        Composition(contentHash: nil, result: .failure(CompositionFault(fact: fact, reason: reason)))
+    }
+}

@@ -1,0 +1,90 @@
+import Mustache
+
+/// The subject, HTML and text of a blast as parsed Mustache templates.
+///
+/// Merge values are escaped in the HTML and nowhere else. An empty value counts as absent, as an empty cell of a list
+/// means it: `{{#nickname}}…{{/nickname}}` is left out.
+///
+/// Refused: partials and inheritance (there is nothing to include), set-delimiter tags (links could not be found any
+/// more), pragmas (they would switch the escaping off) and sections nested deeper than `depthMax`.
+struct MessageTemplate: Sendable {
+    static let depthMax = 32
+
+    enum Part: String, Sendable {
+        case subject, html, text
+    }
+
+    struct Fault: Error, Sendable, CustomStringConvertible {
+        let part: Part
+        let reason: String
+        var description: String { "\(part.rawValue): \(reason)" }
+    }
+
+    private let subject: MustacheTemplate
+    private let html: MustacheTemplate?
+    private let text: MustacheTemplate?
+
+    init(subject: String, html: String?, text: String?) throws(Fault) {
+        self.subject = try Self.parse(subject, .subject)
+        if let html { self.html = try Self.parse(html, .html) } else { self.html = nil }
+        if let text { self.text = try Self.parse(text, .text) } else { self.text = nil }
+    }
+
+    /// - Parameter values: what stands for each tag: texts, numbers, truth values, lists and dictionaries of these.
+    func render(_ values: [String: Any]) -> RenderedMessage {
+        let present = values.filter { ($0.value as? String)?.utf8.isEmpty != true }
+        return RenderedMessage(
+            subject: subject.render(present), html: html?.render(present), text: text?.render(present))
+    }
+
+    private static func parse(_ template: String, _ part: Part) throws(Fault) -> MustacheTemplate {
+        try checkTags(template, part)
+        do {
+            // The pragma stands on a line of its own, which Mustache removes.
+            return try MustacheTemplate(string: part == .html ? template : "{{% CONTENT_TYPE:TEXT}}\n" + template)
+        } catch let error as MustacheTemplate.ParserError {
+            let line = error.context.lineNumber - (part == .html ? 0 : 1)
+            throw Fault(part: part, reason: "line \(line), column \(error.context.columnNumber): \(explain(error.error))")
+        } catch {
+            throw Fault(part: part, reason: "is not a Mustache template")
+        }
+    }
+
+    private static func checkTags(_ template: String, _ part: Part) throws(Fault) {
+        var depth = 0
+        var rest = Substring(template).utf8
+        while let start = rest.firstIndex(of: UInt8(ascii: "{")) {
+            rest = rest[start...].dropFirst()
+            guard rest.first == UInt8(ascii: "{") else { continue }
+            rest = rest.dropFirst()
+            switch rest.first {
+            case UInt8(ascii: "#"), UInt8(ascii: "^"): depth += 1
+            case UInt8(ascii: "/"): depth -= 1
+            case UInt8(ascii: ">"), UInt8(ascii: "<"), UInt8(ascii: "$"):
+                throw Fault(part: part, reason: "partials and inheritance are not available in a message")
+            case UInt8(ascii: "="): throw Fault(part: part, reason: "the delimiters {{ and }} cannot be changed")
+            case UInt8(ascii: "%"): throw Fault(part: part, reason: "pragmas ({{% …}}) are not available in a message")
+            default: break
+            }
+            guard depth <= depthMax else {
+                throw Fault(part: part, reason: "sections are nested deeper than \(depthMax)")
+            }
+        }
+    }
+
+    private static func explain(_ error: any Error) -> String {
+        switch error as? MustacheTemplate.Error {
+        case .sectionCloseNameIncorrect: "this section end does not match the open section"
+        case .expectedSectionEnd: "a section is not ended"
+        case .unfinishedName: "a tag is not finished or its name has a character that is not allowed"
+        default: "is not a Mustache template"
+        }
+    }
+}
+
+/// What one recipient would read, before any tracking is put in.
+struct RenderedMessage: Sendable, Equatable {
+    var subject: String
+    var html: String?
+    var text: String?
+}

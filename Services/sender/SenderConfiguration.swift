@@ -1,0 +1,144 @@
+import Runtime
+import SMTP
+import Signing
+
+/// The sender's settings, read once.
+struct SenderConfiguration: Sendable {
+    static let listen = Setting<ListenAddress>.listen(
+        "sender.listen", default: ListenAddress(host: "127.0.0.1", port: 8080), doc: "address of the public HTTP API")
+    static let smtpHost = Setting<String>.string(
+        "smtp.host", default: "127.0.0.1", doc: "SMTP relay: on this machine or in a trusted network")
+    static let smtpPort = Setting<Int>.int("smtp.port", default: 25, in: 1...65535, doc: "port of the SMTP relay")
+    static let smtpConnections = Setting<Int>.int(
+        "smtp.connections", default: 10, in: 1...1000,
+        doc: "SMTP connections, and so the most messages that a killed process leaves in doubt")
+    static let smtpReplyTimeout = Setting<Duration>.duration(
+        "smtp.reply.timeout", default: .seconds(600), in: .milliseconds(100) ... .seconds(3600),
+        doc: "how long the answer to a final dot may take; below 600s doubt is made by ourselves")
+    static let smtpDotDeadline = Setting<Duration>.duration(
+        "smtp.dot.deadline", default: .seconds(5), in: .milliseconds(100) ... .seconds(300),
+        doc: "time from the last check to the final dot; a message that is later is not sent and asked again")
+    static let smtpHelo = Setting<String>.string(
+        "smtp.helo", default: "localhost.localdomain", doc: "our own name in EHLO")
+    static let chunkSize = Setting<Int>.int(
+        "sender.chunk.size", default: 500, in: 1...10_000, doc: "recipients per chunk")
+    static let window = Setting<Int>.int(
+        "sender.window", default: 50, in: 1...1000, doc: "messages prepared together")
+    static let retrySchedule = Setting<[Duration]>(
+        "sender.retry.schedule",
+        default: [
+            .seconds(60), .seconds(300), .seconds(1200), .seconds(3600), .seconds(4 * 3600), .seconds(12 * 3600),
+            .seconds(24 * 3600),
+        ],
+        expectation: "a comma-separated list of durations such as 1m,5m,20m",
+        documentation: "pauses after temporary refusals; when they are used up the delivery has expired",
+        parse: DurationList.parse, show: DurationList.print)
+    static let inDoubtAfter = Setting<Duration>.duration(
+        "sender.indoubt.after", default: .seconds(900), in: .milliseconds(100) ... .seconds(86400),
+        doc: "how long evidence is waited for before a blast's policy resolves doubt")
+    static let lease = Setting<Duration>.duration(
+        "sender.lease", default: .seconds(10), in: .seconds(1) ... .seconds(600),
+        doc: "how long other senders wait before they take over from a silent one")
+    static let guardFreshness = Setting<Duration>.duration(
+        "sender.guard.freshness", default: .seconds(10), in: .milliseconds(500) ... .seconds(600),
+        doc: "how old the guard's knowledge may be before general sending waits")
+    static let bounceDomain = Setting<String>.string(
+        "sender.bounce.domain", default: "bounce.invalid", doc: "domain of return paths and Message-IDs")
+    static let publicURL = Setting<String>.string(
+        "public.url", default: "http://127.0.0.1:8081", doc: "where links in messages lead: the event ingester")
+    static let tokenKeys = Setting<[String]>(
+        "tokens.keys", default: nil,
+        expectation: "a comma-separated list of number:secret, a secret being 64 or more hexadecimal digits",
+        documentation: "keys of the tokens in links; the highest number signs", isSecret: true,
+        parse: { raw in
+            let items: [String] =
+                switch raw {
+                case .list(let items): items
+                case .text(let text): text.split(separator: ",").map { String($0.filter { $0 != " " }) }
+                }
+            return (try? TokenKeys(items)) == nil ? nil : items
+        }, show: { _ in "***" })
+
+    static let declared: [any DeclaredSetting] =
+        [
+            listen, smtpHost, smtpPort, smtpConnections, smtpReplyTimeout, smtpDotDeadline, smtpHelo, chunkSize, window,
+            retrySchedule, inDoubtAfter, lease, guardFreshness, bounceDomain, publicURL, tokenKeys,
+        ] + IntakeLimits.settings
+
+    let listen: ListenAddress
+    let smtp: SMTPConfiguration
+    let dotDeadline: Duration
+    let chunkSize: Int
+    let window: Int
+    let schedule: RetrySchedule
+    let inDoubtAfter: Duration
+    let lease: Duration
+    let guardFreshness: Duration
+    let composer: MessageComposer
+    let limits: IntakeLimits
+
+    init(_ settings: Settings) throws {
+        listen = settings[Self.listen]
+        var smtp = SMTPConfiguration(
+            host: settings[Self.smtpHost], port: settings[Self.smtpPort], heloName: settings[Self.smtpHelo])
+        smtp.maxConnections = settings[Self.smtpConnections]
+        smtp.dotReplyTimeout = settings[Self.smtpReplyTimeout]
+        if let fault = smtp.fault { throw ConfigurationError(subject: "smtp", explanation: fault) }
+        self.smtp = smtp
+        dotDeadline = settings[Self.smtpDotDeadline]
+        chunkSize = settings[Self.chunkSize]
+        window = settings[Self.window]
+        schedule = RetrySchedule(delays: settings[Self.retrySchedule])
+        inDoubtAfter = settings[Self.inDoubtAfter]
+        lease = settings[Self.lease]
+        guardFreshness = settings[Self.guardFreshness]
+        let url = settings[Self.publicURL]
+        guard url.hasPrefix("http://") || url.hasPrefix("https://"), url.utf8.allSatisfy(Self.isPlain) else {
+            throw ConfigurationError(
+                subject: "public.url", explanation: "an http or https address without spaces or quotes is expected")
+        }
+        composer = MessageComposer(
+            publicURL: url, bounceDomain: settings[Self.bounceDomain],
+            keys: try TokenKeys(settings[Self.tokenKeys]))
+        limits = IntakeLimits(settings)
+    }
+
+    /// Fit for a header and for an attribute in quotes.
+    private static func isPlain(_ octet: UInt8) -> Bool {
+        (0x21...0x7E).contains(octet) && octet != UInt8(ascii: "\"") && octet != UInt8(ascii: "<")
+            && octet != UInt8(ascii: ">") && octet != UInt8(ascii: "&") && octet != UInt8(ascii: ",")
+    }
+}
+
+/// Lists of durations as operators write them.
+enum DurationList {
+    private static let units: [(name: String, milliseconds: Int64)] = [
+        ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1),
+    ]
+
+    static func parse(_ raw: SettingText) -> [Duration]? {
+        let items: [String] =
+            switch raw {
+            case .list(let items): items
+            case .text(let text): text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+            }
+        var durations: [Duration] = []
+        for item in items {
+            let text = String(item.filter { $0 != " " })
+            let digits = text.prefix { $0.isASCII && $0.isNumber }
+            guard let count = Int64(digits), count > 0, count <= 100_000,
+                let unit = units.first(where: { $0.name == text[digits.endIndex...] })
+            else { return nil }
+            durations.append(.milliseconds(count * unit.milliseconds))
+        }
+        return durations
+    }
+
+    static func print(_ durations: [Duration]) -> String {
+        durations.map { duration in
+            let milliseconds = duration.wholeMicroseconds / 1000
+            let unit = units.first { milliseconds % $0.milliseconds == 0 } ?? ("ms", 1)
+            return "\(milliseconds / unit.milliseconds)\(unit.name)"
+        }.joined(separator: ",")
+    }
+}

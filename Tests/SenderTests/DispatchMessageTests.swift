@@ -1,0 +1,165 @@
+import Delivery
+import Mail
+import SMTP
+import Signing
+import Testing
+
+@testable import sender
+
+@Suite("Message")
+struct DispatchMessageTests {
+    private let delivery = DeliveryID(blast: BlastID(high: 0x0197_0000_0000_7000, low: 0x8000_0000_0000_0001), recipientNumber: 42)
+
+    @Test func `merge values are escaped in HTML and nowhere else`() throws {
+        let template = try MessageTemplate(subject: "Hi {{name}}", html: "<p>{{name}}</p>", text: "Hi {{name}}")
+        let rendered = template.render(["name": "<b>O'Neil & \"co\"</b>"])
+        #expect(rendered.html == "<p>&lt;b&gt;O&#39;Neil &amp; &quot;co&quot;&lt;/b&gt;</p>")
+        #expect(rendered.text == "Hi <b>O'Neil & \"co\"</b>")
+        #expect(rendered.subject == "Hi <b>O'Neil & \"co\"</b>")
+    }
+
+    @Test func `text begins as the template does, sections on the first line included`() throws {
+        let template = try MessageTemplate(
+            subject: "s", html: nil, text: "\n{{#bus}}\nBus {{bus}}\n{{/bus}}\n  end")
+        #expect(template.render(["bus": "12"]).text == "\nBus 12\n  end")
+        let first = try MessageTemplate(subject: "s", html: nil, text: "{{#bus}}\nBus {{bus}}\n{{/bus}}\nend")
+        #expect(first.render(["bus": "12"]).text == "Bus 12\nend")
+    }
+
+    @Test func `an empty value counts as absent`() throws {
+        let template = try MessageTemplate(subject: "{{^x}}none{{/x}}{{#x}}some{{/x}}", html: nil, text: "t")
+        #expect(template.render(["x": ""]).subject == "none")
+        #expect(template.render(["x": "1"]).subject == "some")
+    }
+
+    @Test(arguments: [
+        "{{> other}}", "{{=<% %>=}}", "{{% CONTENT_TYPE:TEXT}}", "{{#a}}", "{{/a}}", "{{name", "{{$b}}x{{/b}}",
+        String(repeating: "{{#a}}", count: 5000) + String(repeating: "{{/a}}", count: 5000),
+    ])
+    func `templates that are broken or could change the rules are refused`(template: String) {
+        #expect(throws: MessageTemplate.Fault.self) { try MessageTemplate(subject: "s", html: template, text: nil) }
+    }
+
+    @Test func `tracked links are the static http addresses of anchors, in order, each once`() {
+        let html = """
+            <!-- <a href="https://comment.example/">x</a> -->
+            <style>a[href="https://style.example/"] {}</style>
+            <A class=x HREF='https://one.example/?a=1&amp;b=2'>1</A> <a href="https://{{host}}/x">no</a>
+            <a {{#x}}title=">"{{/x}} href=http://two.example/>2</a> <a href="mailto:a@b.example">no</a>
+            <a href=" https://one.example/?a=1&b=2 ">again</a> <a href="#top">no</a> <area href="https://area.example/">
+            {{! <a href="https://hidden.example/">x</a> }}<a data-href="https://data.example/" href="https://three.example/">3</a>
+            """
+        #expect(TrackedLinks.find(inTemplate: html) == [
+            "https://one.example/?a=1&b=2", "http://two.example/", "https://three.example/",
+        ])
+    }
+
+    @Test(arguments: ["<a href=\"https://x.example", "<a href=", "<a", "<", "<!--", "<style>", "{{", "<a {{", "<a ==>", ""])
+    func `broken HTML ends the search without a link and loses nothing`(html: String) {
+        #expect(TrackedLinks.rewrite(Array(html.utf8)) { _ in "changed" }.count >= html.utf8.count - 24)
+        _ = TrackedLinks.find(inTemplate: html)
+    }
+
+    @Test func `every tracked link is rewritten wherever it stands, and nothing else changes`() {
+        let html = "<a href=\"https://a.example/\">a</a><p title='{{'><a href='https://b.example/?x&amp;y'>b</a> https://a.example/"
+        let rewritten = TrackedLinks.rewrite(Array(html.utf8)) { destination in
+            ["https://a.example/": "L1", "https://b.example/?x&y": "L2"][String(decoding: destination, as: UTF8.self)]
+        }
+        #expect(
+            String(decoding: rewritten, as: UTF8.self)
+                == "<a href=\"L1\">a</a><p title='{{'><a href='L2'>b</a> https://a.example/")
+    }
+
+    @Test func `the pixel stands before the last end of body, or at the end`() {
+        func insert(_ html: String) -> String {
+            String(decoding: TrackedLinks.insert("*", intoBodyOf: Array(html.utf8)), as: UTF8.self)
+        }
+        #expect(insert("<BODY>x</BODY></html>") == "<BODY>x*</BODY></html>")
+        #expect(insert("x") == "x*")
+        #expect(insert("") == "*")
+    }
+
+    @Test func `return path and Message-ID are deterministic, lower case and short, and differ by key`() throws {
+        let keys = try TokenKeys(["1:" + String(repeating: "ab", count: 32)])
+        let other = try TokenKeys(["1:" + String(repeating: "cd", count: 32)])
+        let local = ReturnPath.localPart(district: DistrictID(7), delivery: delivery, keys: keys)
+        #expect(local == ReturnPath.localPart(district: DistrictID(7), delivery: delivery, keys: keys))
+        #expect(local != ReturnPath.localPart(district: DistrictID(7), delivery: delivery, keys: other))
+        #expect(local.utf8.count <= 64)
+        #expect(local == local.lowercased())
+        #expect(Base32.encode(Array("foobar".utf8)) == "mzxw6ytboi")
+        #expect(ReturnPath.messageID(delivery).utf8.count == 32)
+    }
+
+    @Test func `a message carries its tokens; the content hash is of what was rendered before them`() throws {
+        let keys = try TokenKeys(["1:" + String(repeating: "ab", count: 32)])
+        let composer = MessageComposer(publicURL: "https://t.example/", bounceDomain: "bounce.example", keys: keys)
+        let html = "<body><a href=\"https://one.example/\">Hi {{first}}</a></body>"
+        func document(_ isEmergency: Bool) throws -> BlastDocument {
+            BlastDocument(
+                blast: delivery.blast, district: DistrictID(7), isEmergency: isEmergency,
+                from: Mailbox(name: "Office", address: try EmailAddress(parsing: "office@school.example")), replyTo: nil,
+                template: .success(try MessageTemplate(subject: "Hi", html: html, text: nil)),
+                links: [Array("https://one.example/".utf8): 1])
+        }
+        let recipient = Recipient(
+            number: 42, address: "jane@home.example", addressHash: [1], name: "Jane", personReference: nil, school: nil,
+            fields: #"{"first": "Jane"}"#)
+        let composition = composer.compose(recipient, of: try document(false), unixSeconds: 0)
+        #expect(
+            composition.contentHash
+                == ContentHash.of(
+                    subject: "Hi", text: nil, html: "<body><a href=\"https://one.example/\">Hi Jane</a></body>"))
+        let message = try composition.result.get()
+        #expect(message.envelope.recipient == "jane@home.example")
+        #expect(message.envelope.sender.hasSuffix("@bounce.example"))
+        let text = String(decoding: message.octets, as: UTF8.self).split(separator: "=\r\n").joined()
+        let header = try #require(text.split(separator: "\r\n").first { $0.hasPrefix("X-Rollcall-Delivery:") })
+        let headerToken = header.split(separator: ":")[1].filter { $0 != " " }
+        #expect(keys.verify(headerToken)?.delivery == delivery)
+        for (path, purpose) in [("/c/", LinkToken.Purpose.click), ("/o/", .open), ("/u/", .unsubscribe)] {
+            let start = try #require(text.firstRange(of: "https://t.example\(path)")).upperBound
+            let token = keys.verify(String(text[start...].prefix { $0.isLetter || $0.isNumber || $0 == "-" || $0 == "_" }))
+            #expect(token?.purpose == purpose)
+            #expect(token?.delivery == delivery)
+            #expect(token?.link == (purpose == .click ? 1 : 0))
+        }
+        #expect(text.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"))
+        let emergency = try composer.compose(recipient, of: try document(true), unixSeconds: 0).result.get()
+        #expect(!String(decoding: emergency.octets, as: UTF8.self).contains("List-Unsubscribe"))
+    }
+
+    @Test func `S-03: a line break that reaches the subject stops the message`() throws {
+        let keys = try TokenKeys(["1:" + String(repeating: "ab", count: 32)])
+        let composer = MessageComposer(publicURL: "https://t.example", bounceDomain: "bounce.example", keys: keys)
+        let document = BlastDocument(
+            blast: delivery.blast, district: DistrictID(7), isEmergency: false,
+            from: Mailbox(address: try EmailAddress(parsing: "office@school.example")), replyTo: nil,
+            template: .success(try MessageTemplate(subject: "{{x}}", html: nil, text: "t")), links: [:])
+        for field in ["a\\r\\nBcc: b@c.example", "a\\nb", "a\\rb"] {
+            let recipient = Recipient(
+                number: 1, address: "jane@home.example", addressHash: [1], name: nil, personReference: nil, school: nil,
+                fields: "{\"x\": \"\(field)\"}")
+            let result = composer.compose(recipient, of: document, unixSeconds: 0).result
+            #expect(throws: CompositionFault.self) { try result.get() }
+        }
+    }
+}
+
+@Suite("Hand-over slots")
+struct DispatchSlotsTests {
+    @Test func `no more are given out than there are, emergency first, and a stop ends the wait`() async {
+        let slots = HandOverSlots(capacity: 3)
+        #expect(await slots.acquire(upTo: 2, isEmergency: false) == 2)
+        #expect(await slots.acquire(upTo: 5, isEmergency: false) == 1)
+        #expect(slots.inUse == 3)
+        slots.release(1)
+        #expect(await slots.acquire(upTo: 5, isEmergency: true) == 1)
+        #expect(await slots.drain(within: .milliseconds(20)) == false)
+        async let waiting = slots.acquire(upTo: 1, isEmergency: false)
+        slots.close()
+        #expect(await waiting == 0)
+        slots.release(3)
+        #expect(await slots.drain(within: .seconds(5)))
+    }
+}

@@ -1,0 +1,25 @@
+import Delivery
+import Mail
+import SMTP
+
+@testable import sender
+
+/// SMTP outcomes as tests name them.
+enum SettledOutcome {
+    case accepted, rejected, deferred, expired, inDoubt, withdrawn
+
+    func settlement(_ delivery: DeliveryID, _ attempt: Int32) -> Settlement {
+        let schedule = RetrySchedule(delays: self == .expired ? [] : [.seconds(60)])
+        let outcome: SMTPOutcome
+        switch self {
+        case .accepted: outcome = .accepted(SMTPReply(code: 250, lines: ["2.0.0 Ok"]))
+        case .rejected: outcome = .rejected(SMTPReply(code: 550, lines: ["5.1.1 No such user"]), stage: .recipient)
+        case .deferred, .expired:
+            outcome = .deferred(SMTPReply(code: 452, lines: ["4.2.2 Full"]), stage: .recipient, reason: "")
+        case .inDoubt: outcome = .inDoubt(reason: "the connection ended after the final dot")
+        case .withdrawn: return Settlement(withdrawn: delivery, attempt: attempt, reason: "not begun")
+        }
+        return Settlement(
+            outcome, delivery: delivery, attempt: attempt, deferrals: 0, isLate: false, schedule: schedule)
+    }
+}

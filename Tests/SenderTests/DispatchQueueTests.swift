@@ -1,0 +1,101 @@
+import Delivery
+import Logging
+import Postgres
+import Runtime
+import TestKit
+import Testing
+
+@testable import sender
+
+@Suite("Chunk queue and lease")
+struct DispatchQueueTests {
+    @Test func `emergency first, then the district with the least in work, and a held chunk is nobody else's`() async throws {
+        let rig = try await DispatchRig.make("queue")
+        let first = try await rig.blast(["a"])
+        let second = try await rig.blast(["b"])
+        let other = try await rig.blast(["c"], district: 8)
+        let emergency = try await rig.blast(["d"], isEmergency: true)
+        let queue = ChunkQueue(database: rig.dispatch)
+        var taken: [BlastID] = []
+        while let chunk = try await queue.take(rig.lease, onlyEmergency: false) { taken.append(chunk.blast) }
+        #expect(taken == [emergency, other, first, second])
+        await rig.close()
+    }
+
+    @Test func `a chunk is taken over when its lease has run out, a paused blast's only when cancelled`() async throws {
+        let rig = try await DispatchRig.make("takeover")
+        let blast = try await rig.blast(["a"])
+        let queue = ChunkQueue(database: rig.dispatch)
+        let chunk = try #require(try await queue.take(rig.lease, onlyEmergency: false))
+        _ = try await rig.owner.query("UPDATE sender_lease SET lease_until = clock_timestamp() - interval '1 ms'")
+        let lease = SenderLease(
+            database: rig.dispatch, duration: .seconds(60), instance: "other", logger: Logger(label: "test"),
+            lost: Metrics().counter("lost_total", help: "x"))
+        try await lease.beat()
+        let token = try #require(await lease.current)
+        #expect(try await queue.take(token, onlyEmergency: true) == nil)
+        #expect(try await queue.take(rig.lease, onlyEmergency: false) == nil, "a dead token takes nothing")
+        #expect(try await queue.take(token, onlyEmergency: false) == chunk)
+        try await queue.release(chunk, token)
+        try await rig.change("UPDATE blast SET paused_at = now() WHERE blast_id = $1", blast)
+        #expect(try await queue.take(token, onlyEmergency: false) == nil)
+        try await rig.change("UPDATE blast SET cancelled_at = now() WHERE blast_id = $1", blast)
+        #expect(try await queue.take(token, onlyEmergency: false) == chunk)
+        await rig.close()
+    }
+
+    @Test func `many takers at once never take the same chunk`() async throws {
+        let rig = try await DispatchRig.make("takers")
+        for _ in 0..<24 { _ = try await rig.blast(["a"]) }
+        let queue = ChunkQueue(database: rig.dispatch)
+        let taken = try await withThrowingTaskGroup(of: [BlastID].self) { group in
+            for _ in 0..<8 {
+                group.addTask {
+                    var mine: [BlastID] = []
+                    while let chunk = try await queue.take(rig.lease, onlyEmergency: false) { mine.append(chunk.blast) }
+                    return mine
+                }
+            }
+            return try await group.reduce(into: []) { $0 += $1 }
+        }
+        #expect(taken.count == Set(taken).count)
+        var rest = taken
+        while let chunk = try await queue.take(rig.lease, onlyEmergency: false) { rest.append(chunk.blast) }
+        #expect(rest.count == 24)
+        await rig.close()
+    }
+
+    @Test func `a lease that has run out is never renewed: the process gets another token`() async throws {
+        let rig = try await DispatchRig.make("renew")
+        let lost = Metrics().counter("lost_total", help: "x")
+        let lease = SenderLease(
+            database: rig.dispatch, duration: .seconds(60), instance: "one", logger: Logger(label: "test"), lost: lost)
+        try await lease.beat()
+        let first = try #require(await lease.current)
+        try await lease.beat()
+        #expect(await lease.current == first)
+        _ = try await rig.owner.query("UPDATE sender_lease SET lease_until = clock_timestamp() - interval '1 ms'")
+        try await lease.beat()
+        #expect(await lease.current != first)
+        #expect(lost.value == 1)
+        await lease.end()
+        #expect(await lease.current == nil)
+        await rig.close()
+    }
+
+    @Test func `recipients with a decision or an attempt are not worked on again`() async throws {
+        let rig = try await DispatchRig.make("recipients")
+        let blast = try await rig.blast(["a", "b", "c", "d"])
+        let queue = ChunkQueue(database: rig.dispatch)
+        let chunk = try #require(try await queue.take(rig.lease, onlyEmergency: false))
+        _ = try await rig.verdicts([rig.entry(2, "b")], blast)
+        _ = try await rig.owner.query(
+            """
+            INSERT INTO decision (blast_id, recipient_no, district_id, chunk_no, fact, rule, detail)
+            VALUES ($1, 3, 7, 1, 9, 'opt-out', 'opted out')
+            """, [.uuid(blast)])
+        #expect(try await queue.recipients(of: chunk, from: 1, limit: 10).map(\.number) == [1, 4])
+        #expect(try await queue.recipients(of: chunk, from: 2, limit: 10).map(\.number) == [4])
+        await rig.close()
+    }
+}
