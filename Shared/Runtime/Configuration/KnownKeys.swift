@@ -21,12 +21,15 @@ public enum KnownKeys {
     private static let programs = [
         "public.url", "tokens.keys",
         "sender.listen", "sender.chunk.size", "sender.window", "sender.retry.schedule", "sender.indoubt.after",
+        "sender.blast.octets", "sender.list.octets", "sender.list.rows", "sender.list.deadline",
         "sender.lease", "sender.guard.freshness", "sender.bounce.domain", "smtp.host", "smtp.port", "smtp.connections",
         "smtp.reply.timeout", "smtp.dot.deadline", "smtp.helo",
         "ingester.listen", "webhook.secrets", "tracking.quiet.window",
         "report.listen", "report.session.secret",
         "projector.batch.max", "projector.projection", "projector.tail.deadline", "projector.cluster.check",
         "projector.zombie.horizon",
+        "guard.database.connections", "guard.publish.interval", "guard.cluster.check", "guard.watch.interval",
+        "guard.progress.interval", "guard.soft.bounces", "guard.soft.window",
     ]
 }
 

@@ -111,6 +111,12 @@ CREATE TABLE chunk (
 );
 CREATE INDEX chunk_requested ON chunk (blast_id, chunk_no) WHERE state = 'requested';
 CREATE INDEX chunk_cleared ON chunk (blast_id, chunk_no) WHERE state = 'cleared';
-SELECT protect_tenant_table('chunk', '{rollcall_intake}', '{rollcall_dispatch}');
+SELECT protect_tenant_table('chunk', '{rollcall_intake}', '{rollcall_dispatch,rollcall_guard}');
 GRANT SELECT, INSERT ON chunk TO rollcall_intake;
 GRANT SELECT, UPDATE ON chunk TO rollcall_dispatch;
+GRANT SELECT ON chunk TO rollcall_guard;
+
+-- Intake takes a list in through a temporary table.
+DO $$ BEGIN
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO rollcall_intake', current_database());
+END $$;

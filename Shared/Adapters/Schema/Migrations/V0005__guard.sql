@@ -10,6 +10,8 @@ CREATE TABLE screened_chunk (
     screened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- facts of the excluded and the cleared chunk acknowledged by the broker
     reported_at timestamptz,
+    -- the event history they were published into: sum(projector_partition.incarnation) then
+    reported_history bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (blast_id, chunk_no)
 );
 CREATE INDEX screened_chunk_unreported ON screened_chunk (blast_id) WHERE reported_at IS NULL;
@@ -52,6 +54,7 @@ CREATE TABLE blacklist (
     -- rises with every change; the published record carries it
     version bigint NOT NULL DEFAULT 1,
     reported_at timestamptz,
+    reported_history bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (district_id, address_hash)
 );
 CREATE INDEX blacklist_unreported ON blacklist (district_id) WHERE reported_at IS NULL;
