@@ -2,7 +2,7 @@ import Kafka
 import Postgres
 import Runtime
 
-/// Folds delivery events into rows, history and published status. See `README.md`.
+/// Folds delivery events into rows, history and published status. See `Services/README.md`.
 @main
 struct StatusProjector {
     static func main() async {
