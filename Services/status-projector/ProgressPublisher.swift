@@ -33,7 +33,8 @@ struct ProgressPublisher: Service {
         }
     }
 
-    private func publishProgress(_ parts: Set<Int32>, _ published: inout [BlastID: [DeliveryFacts: Int64]]) async throws {
+    private func publishProgress(_ parts: Set<Int32>, _ published: inout [BlastID: [DeliveryFacts: Int64]]) async throws
+    {
         let rows = try await database.query(
             """
             SELECT b.blast_id, b.district_id, b.audience, c.facts, sum(c.n) AS n

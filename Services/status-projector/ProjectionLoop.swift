@@ -193,7 +193,8 @@ struct ProjectionLoop: Service {
                 try await assign()
             } else if low > nextOffset {
                 try await restart(
-                    partition.partition, reason: "retention overtook the projector: \(low - nextOffset) records are gone")
+                    partition.partition,
+                    reason: "retention overtook the projector: \(low - nextOffset) records are gone")
             } else {
                 try await restart(partition.partition, reason: "the topic ends before the last projected record")
             }

@@ -16,7 +16,8 @@ struct ProjectorMetrics: Sendable {
     init(_ metrics: Metrics) {
         func events(_ outcome: String) -> Counter {
             metrics.counter(
-                "rollcall_projector_events_total", help: "Records read from the delivery events, by what became of them.",
+                "rollcall_projector_events_total",
+                help: "Records read from the delivery events, by what became of them.",
                 labels: ["outcome": outcome])
         }
         applied = events("applied")

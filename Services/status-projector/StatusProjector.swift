@@ -23,7 +23,8 @@ struct StatusProjector {
             let progress = ProgressPublisher(
                 context: context, configuration: configuration, database: database, producer: producer, owned: owned)
             return [
-                ClosingService { await database.close() }, ClosingService { await producer.close(timeout: .seconds(5)) },
+                ClosingService { await database.close() },
+                ClosingService { await producer.close(timeout: .seconds(5)) },
                 loop, progress,
             ]
         }

@@ -40,6 +40,7 @@ public struct BlacklistRecord: Sendable, Hashable {
                 version: version, changed_at: Timestamp.string(microseconds: changedAtMicroseconds)))
     }
 
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Body: Codable {
         let district: Int64
         let address_hash: String

@@ -40,6 +40,7 @@ public struct BlastProgressRecord: Sendable, Hashable {
                 counts: rows.map { .init(facts: $0.key.bits, status: $0.key.canonicalStatus.name, n: $0.value) }))
     }
 
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Body: Codable {
         struct Row: Codable {
             let facts: Int64

@@ -76,6 +76,7 @@ public struct ChunkMessage: Sendable, Hashable {
             isEmergency: body.class == "emergency", atMicroseconds: attributes.timeMicroseconds)
     }
 
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Body: Codable {
         let blast_id: String
         let district: Int64

@@ -52,15 +52,20 @@ public struct Command: Sendable, Hashable {
 
     public init(value: [UInt8], header: (String) -> String?) throws(ContractError) {
         let attributes = try CloudEventAttributes(header: header)
-        guard attributes.type == Self.type else { throw ContractError("unknown event type \(attributes.type.prefix(80))") }
+        guard attributes.type == Self.type else {
+            throw ContractError("unknown event type \(attributes.type.prefix(80))")
+        }
         let body = try StrictJSON.decode(Body.self, from: value)
-        guard let kind = Kind(rawValue: body.kind) else { throw ContractError("unknown command \(body.kind.prefix(60))") }
+        guard let kind = Kind(rawValue: body.kind) else {
+            throw ContractError("unknown command \(body.kind.prefix(60))")
+        }
         self.init(
             id: attributes.id, kind: kind, district: DistrictID(body.district), target: body.target,
             address: body.address, actor: body.actor, reason: body.reason,
             atMicroseconds: attributes.timeMicroseconds)
     }
 
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Body: Codable {
         let kind: String
         let district: Int64

@@ -65,7 +65,9 @@ public struct DeliveryEvent: Sendable, Hashable {
     /// - Throws: `ContractError` for anything that is not this contract; such a record is parked, never guessed at.
     public init(value: [UInt8], header: (String) -> String?) throws(ContractError) {
         let attributes = try CloudEventAttributes(header: header)
-        guard attributes.type == Self.type else { throw ContractError("unknown event type \(attributes.type.prefix(80))") }
+        guard attributes.type == Self.type else {
+            throw ContractError("unknown event type \(attributes.type.prefix(80))")
+        }
         guard let delivery = DeliveryID(attributes.subject) else { throw ContractError("ce_subject is not a delivery") }
         guard value.count <= 8192 else { throw ContractError("longer than 8192 octets") }
         let body = try StrictJSON.decode(Body.self, from: value)
@@ -83,6 +85,7 @@ public struct DeliveryEvent: Sendable, Hashable {
             response: body.response, evidence: body.evidence ?? "")
     }
 
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Body: Codable {
         let district: Int64
         let fact: String

@@ -76,6 +76,7 @@ public struct DeliveryStatusRecord: Sendable, Hashable {
             response: body.response, changedAtMicroseconds: changedAt, eventID: body.event_id)
     }
 
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Body: Codable {
         let blast_id: String
         let recipient_no: Int32

@@ -8,7 +8,8 @@ public enum StrictJSON {
     public static let depthMax = 32
 
     /// Decodes `bytes` after `check`.
-    public static func decode<Value: Decodable>(_ type: Value.Type, from bytes: [UInt8]) throws(ContractError) -> Value {
+    public static func decode<Value: Decodable>(_ type: Value.Type, from bytes: [UInt8]) throws(ContractError) -> Value
+    {
         try check(bytes)
         do {
             return try JSONDecoder().decode(type, from: Data(bytes))
@@ -82,7 +83,8 @@ public enum StrictJSON {
                     let text = try string()
                     if expectsKey, !open.isEmpty {
                         if open[open.count - 1]?.insert(text).inserted == false {
-                            throw ContractError("duplicate member \"\(String(decoding: text.prefix(60), as: UTF8.self))\"")
+                            throw ContractError(
+                                "duplicate member \"\(String(decoding: text.prefix(60), as: UTF8.self))\"")
                         }
                         expectsKey = false
                     }

@@ -51,7 +51,8 @@ import Testing
             }
         }
         let command = Command(
-            id: "c1", kind: .blacklistReset, district: DistrictID(7), target: "ab12", actor: "office", reason: "new box",
+            id: "c1", kind: .blacklistReset, district: DistrictID(7), target: "ab12", actor: "office",
+            reason: "new box",
             atMicroseconds: 1_790_000_000_000_000)
         #expect(try Command(value: command.value(), header: lookup(command.attributes)) == command)
     }
@@ -89,10 +90,12 @@ import Testing
         try StrictJSON.check(Array(#"{"a":{"a":1},"b":[{"a":1},{"a":"\ud83d\ude00 \"a\":1"}]}"#.utf8))
     }
 
-    @Test(arguments: [
-        (0, "1970-01-01T00:00:00.000000Z"), (1_709_164_800_000_001, "2024-02-29T00:00:00.000001Z"),
-        (1_790_000_000_123_456, "2026-09-21T14:13:20.123456Z"), (4_102_444_799_999_999, "2099-12-31T23:59:59.999999Z"),
-    ] as [(Int64, String)])
+    @Test(
+        arguments: [
+            (0, "1970-01-01T00:00:00.000000Z"), (1_709_164_800_000_001, "2024-02-29T00:00:00.000001Z"),
+            (1_790_000_000_123_456, "2026-09-21T14:13:20.123456Z"),
+            (4_102_444_799_999_999, "2099-12-31T23:59:59.999999Z"),
+        ] as [(Int64, String)])
     func `times are RFC 3339 with microseconds and read back`(microseconds: Int64, text: String) {
         #expect(Timestamp.string(microseconds: microseconds) == text)
         #expect(Timestamp.microseconds(text) == microseconds)

@@ -71,10 +71,12 @@ import Testing
         }
     }
 
-    @Test(arguments: ["x", "", "01a1ffbb-5adf-7837-bcb0-ab8d18c2dd2", "01a1ffbb5adf7837bcb0ab8d18c2dd2d",
+    @Test(arguments: [
+        "x", "", "01a1ffbb-5adf-7837-bcb0-ab8d18c2dd2", "01a1ffbb5adf7837bcb0ab8d18c2dd2d",
         "01a1ffbb-5adf-7837-bcb0-ab8d18c2dd2d/0", "01a1ffbb-5adf-7837-bcb0-ab8d18c2dd2d/-1",
         "01a1ffbb-5adf-7837-bcb0-ab8d18c2dd2d/01", "01a1ffbb-5adf-7837-bcb0-ab8d18c2dd2d/+1",
-        "01a1ffbb-5adf-7837-bcb0-ab8d18c2dd2d/1/1", "01a1ffbb-5adf-7837-bcb0-ab8d18c2dd2d/4294967297"])
+        "01a1ffbb-5adf-7837-bcb0-ab8d18c2dd2d/1/1", "01a1ffbb-5adf-7837-bcb0-ab8d18c2dd2d/4294967297",
+    ])
     func `what is not a delivery id is not read as one`(text: String) {
         #expect(DeliveryID(text) == nil)
     }

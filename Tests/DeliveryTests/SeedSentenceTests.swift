@@ -9,8 +9,11 @@ import Testing
 
     @Test func `I-04 iClassPro has its ten words`() {
         let words = Set(StatusVocabulary.iClassPro.words.filter { $0.value.fidelity != .own }.map(\.value.text))
-        #expect(words == ["Bounce", "Click", "Complaint", "Delivery", "Duplicate", "Invalid", "Open", "Sent", "Skipped",
-            "Validate"])
+        #expect(
+            words == [
+                "Bounce", "Click", "Complaint", "Delivery", "Duplicate", "Invalid", "Open", "Sent", "Skipped",
+                "Validate",
+            ])
     }
 
     @Test func `O-01 iClassPro of 2018 has exactly six words of its own`() {
@@ -50,7 +53,9 @@ import Testing
     }
 
     @Test func `I-32 Verify is read as Validate`() {
-        #expect(StatusVocabulary.iClassPro.facts(shownAs: "Verify") == StatusVocabulary.iClassPro.facts(shownAs: "Validate"))
+        #expect(
+            StatusVocabulary.iClassPro.facts(shownAs: "Verify") == StatusVocabulary.iClassPro.facts(shownAs: "Validate")
+        )
         #expect(StatusVocabulary.iClassPro.facts(shownAs: "verify").contains(.validating))
     }
 
@@ -112,7 +117,8 @@ import Testing
         }
     }
 
-    @Test func `a recipient blocked while waiting for a retry reads Blocked, one accepted at the third try reads Sent`() {
+    @Test func `a recipient blocked while waiting for a retry reads Blocked, one accepted at the third try reads Sent`()
+    {
         #expect(word(.schoolMessenger, .deferred, .blockedComplaint) == "Blocked")
         #expect(word(.schoolMessenger, .deferred, .sent) == "Sent")
     }
@@ -144,9 +150,15 @@ import Testing
         #expect(shared(.canonical).isEmpty)
         #expect(shared(.iClassPro) == ["Bounce", "Click", "Complaint", "Invalid", "Sent", "Skipped"])
         #expect(shared(.iClassPro2018) == ["Bounce", "Click", "Invalid", "Sent", "Skipped"])
-        #expect(shared(.schoolMessenger) == ["Blocked", "Bounced", "Failed", "No Email Selected", "Opened", "Sent",
-            "Soft Bounced", "Unsent"])
-        #expect(shared(.crisisworks) == ["Bounced Temporarily", "Failed", "Not Sent", "Opted-out", "Pending", "Read",
-            "Sent"])
+        #expect(
+            shared(.schoolMessenger) == [
+                "Blocked", "Bounced", "Failed", "No Email Selected", "Opened", "Sent",
+                "Soft Bounced", "Unsent",
+            ])
+        #expect(
+            shared(.crisisworks) == [
+                "Bounced Temporarily", "Failed", "Not Sent", "Opted-out", "Pending", "Read",
+                "Sent",
+            ])
     }
 }

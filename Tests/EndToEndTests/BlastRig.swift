@@ -118,10 +118,14 @@ final class BlastRig {
         let port = try await eventually("\(name) listens", within: .seconds(60)) {
             guard process.isRunning else { throw TestKitError("\(name) ended with \(process.exitStatus ?? -1)") }
             return try process.logged("listening", "admin.port")
-        } until: { $0 != nil }
+        } until: {
+            $0 != nil
+        }
         _ = try await eventually("\(name) is ready", within: .seconds(60)) {
             try await HTTP.request("GET", "http://127.0.0.1:\(port ?? "0")/readyz").text
-        } until: { !$0.contains("check") }
+        } until: {
+            !$0.contains("check")
+        }
     }
 
     /// SIGKILL and start again.
@@ -139,7 +143,9 @@ final class BlastRig {
 
     private func printLogs() {
         for process in all {
-            let lines = ((try? process.logText()) ?? "").split(separator: "\n").filter { !$0.contains("\"level\":\"info\"") }
+            let lines = ((try? process.logText()) ?? "").split(separator: "\n").filter {
+                !$0.contains("\"level\":\"info\"")
+            }
             print("--- \(process.name): \(process.isRunning ? "running" : "ended \(process.exitStatus ?? -1)")")
             for line in lines.suffix(15) { print(line.prefix(600)) }
         }
@@ -147,9 +153,10 @@ final class BlastRig {
 
     // MARK: The public API
 
-    func call(_ method: String, _ path: String, _ service: String = "sender", type: String = "application/json",
-        headers: [String: String] = [:], body: Data? = nil) async throws -> HTTP.Answer
-    {
+    func call(
+        _ method: String, _ path: String, _ service: String = "sender", type: String = "application/json",
+        headers: [String: String] = [:], body: Data? = nil
+    ) async throws -> HTTP.Answer {
         try await HTTP.request(
             method, "http://127.0.0.1:\(ports[service] ?? 0)\(path)",
             headers: ["Authorization": "Bearer \(apiKey)", "Content-Type": type].merging(headers) { $1 }, body: body)
@@ -208,7 +215,8 @@ final class BlastRig {
     func expectStatuses(of blast: BlastID, _ list: [ListedRecipient], within deadline: Duration = .seconds(150))
         async throws
     {
-        _ = try await eventually("every status is the one its behaviour implies", within: deadline, every: .seconds(1)) {
+        _ = try await eventually("every status is the one its behaviour implies", within: deadline, every: .seconds(1))
+        {
             let facts = try await facts(of: blast)
             var wrong = list.enumerated().compactMap { index, recipient -> String? in
                 let known = facts[Int32(index + 1)] ?? DeliveryFacts(bits: 0)
@@ -218,7 +226,9 @@ final class BlastRig {
                 "SELECT state FROM blast WHERE blast_id = $1", [.uuid(high: blast.high, low: blast.low)])
             if try state.first?.string("state") != "sent" { wrong.append("the blast is not sent") }
             return wrong.count > 8 ? wrong.prefix(8) + ["… \(wrong.count) in all"] : wrong
-        } until: { $0.isEmpty }
+        } until: {
+            $0.isEmpty
+        }
     }
 
     /// Acceptances the outside world recorded, by the delivery they were for.
@@ -257,10 +267,14 @@ final class BlastRig {
             var wrong = view.faults
             for (number, facts) in try await facts(of: blast) {
                 let latest = view.latest[DeliveryID(blast: blast, recipientNumber: number)]
-                if latest?.facts != facts { wrong.append("\(number): \(latest?.facts.names ?? []) is not \(facts.names)") }
+                if latest?.facts != facts {
+                    wrong.append("\(number): \(latest?.facts.names ?? []) is not \(facts.names)")
+                }
             }
             return Array(wrong.prefix(5))
-        } until: { $0.isEmpty }
+        } until: {
+            $0.isEmpty
+        }
     }
 
     /// Counts in every vocabulary sum to the audience, through the API that staff use.

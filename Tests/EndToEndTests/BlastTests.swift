@@ -34,7 +34,9 @@ import Testing
                 let goal = progress + Int64.random(in: 20...150, using: &random)
                 _ = try? await eventually("progress", within: .seconds(4)) {
                     try await rig.settledCount(blast)
-                } until: { $0 >= goal }
+                } until: {
+                    $0 >= goal
+                }
                 let victim = round < 4 ? victims[round] : victims.randomElement(using: &random) ?? "sender"
                 if victim == "sender" { senderKills += 1 }
                 try await rig.killAndRestart(victim)
@@ -55,7 +57,9 @@ import Testing
                     "sender.after-reply:5",
                 ],
                 "blacklist-guard": ["guard.after-screen", "guard.after-publish"],
-                "status-projector": ["projector.before-commit:2", "projector.after-commit:2", "projector.after-publish"],
+                "status-projector": [
+                    "projector.before-commit:2", "projector.after-commit:2", "projector.after-publish",
+                ],
                 "event-ingester": ["ingester.after-ack:2"],
             ]
             for round in 0..<5 {
@@ -93,7 +97,9 @@ import Testing
             try await rig.ready("sender-2")
             _ = try await eventually("half is settled", within: .seconds(60)) {
                 try await rig.settledCount(blast)
-            } until: { $0 > 600 }
+            } until: {
+                $0 > 600
+            }
             #expect(try await rig.process("sender").terminate() == 0)
             #expect(try await rig.process("status-projector").terminate() == 0)
             try rig.start("status-projector")
@@ -110,7 +116,9 @@ import Testing
             let blast = try await rig.send(list, subject: "Field trip")
             _ = try await eventually("the blast is under way", within: .seconds(60)) {
                 try await rig.settledCount(blast)
-            } until: { $0 > 200 }
+            } until: {
+                $0 > 200
+            }
             try await rig.stack.restartBroker()
             try await rig.stack.createTopics()
             try await eventually("the restart is recorded", within: .seconds(60)) {
@@ -118,9 +126,13 @@ import Testing
             }
             // Reports of the provider that were answered 2xx and not yet projected are gone with the broker: their
             // recipients keep the best that is known. Everything of our own is said again.
-            _ = try await eventually("every recipient is decided or handed over", within: .seconds(150), every: .seconds(1)) {
+            _ = try await eventually(
+                "every recipient is decided or handed over", within: .seconds(150), every: .seconds(1)
+            ) {
                 try await rig.facts(of: blast).values.filter { !$0.intersects(.handedOverMask) }.count
-            } until: { $0 == 0 }
+            } until: {
+                $0 == 0
+            }
             let facts = try await rig.facts(of: blast)
             #expect(facts.count == list.count)
             for (index, recipient) in list.enumerated() where !recipient.isAccepted {

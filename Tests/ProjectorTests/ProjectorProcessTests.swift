@@ -81,7 +81,8 @@ import Testing
             try await rig.stack.restartBroker()
             try await rig.stack.createTopics()
             try await eventually("the restart is noticed") {
-                try await rig.number("SELECT count(*) FROM projector_incident") == Int64(Topic.deliveryEvents.partitions)
+                try await rig.number("SELECT count(*) FROM projector_incident")
+                    == Int64(Topic.deliveryEvents.partitions)
             }
             try await rig.reconnect()
             try await rig.produce(Array(events[300...]))
@@ -122,7 +123,9 @@ import Testing
             #expect(try await rig.number("SELECT facts FROM delivery_status WHERE recipient_no = 3") == 1 | 1 << 20)
             let parked = try await eventually("parked records are reported") {
                 try await rig.stack.readAll(.deadLetters)
-            } until: { $0.count == 10 }
+            } until: {
+                $0.count == 10
+            }
             #expect(parked.allSatisfy { $0.header("rollcall-reason")?.isEmpty == false })
             #expect(try await projector.terminate() == 0)
         }

@@ -138,7 +138,9 @@ final class ProjectorRig {
         _ = try await eventually("\(count) records are projected and published", within: .seconds(90)) {
             try await number(
                 "SELECT sum(next_offset) - sum(seq - published_seq) * 1000000 FROM projector_partition")
-        } until: { $0 == Int64(count) }
+        } until: {
+            $0 == Int64(count)
+        }
     }
 
     /// Table, counters, log and topic against a plain union of what was said.

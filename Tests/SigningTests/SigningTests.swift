@@ -62,10 +62,12 @@ import Testing
         let webhook = try StandardWebhook(secrets: [secret])
         let body = Array("body".utf8)
         let good = webhook.sign(id: "m", timestampSeconds: 1000, body: body)
-        func verify(_ id: String = "m", _ time: String = "1000", _ signatures: String? = nil, _ bytes: [UInt8]? = nil,
-            now: Int64 = 1000) -> Bool
-        {
-            webhook.verify(id: id, timestamp: time, signatures: signatures ?? good, body: bytes ?? body, nowSeconds: now)
+        func verify(
+            _ id: String = "m", _ time: String = "1000", _ signatures: String? = nil, _ bytes: [UInt8]? = nil,
+            now: Int64 = 1000
+        ) -> Bool {
+            webhook.verify(
+                id: id, timestamp: time, signatures: signatures ?? good, body: bytes ?? body, nowSeconds: now)
         }
         #expect(verify())
         #expect(verify(now: 1300))
@@ -109,6 +111,7 @@ import Testing
     }
 
     @Test func `moving text between subject and body changes the content hash`() {
-        #expect(ContentHash.of(subject: "ab", text: "c", html: nil) != ContentHash.of(subject: "a", text: "bc", html: nil))
+        #expect(
+            ContentHash.of(subject: "ab", text: "c", html: nil) != ContentHash.of(subject: "a", text: "bc", html: nil))
     }
 }

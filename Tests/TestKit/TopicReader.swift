@@ -27,7 +27,8 @@ extension LocalStack {
         let consumer = try KafkaConsumer(kafka(), groupID: nil, enablePartitionEOF: true)
         var open: Set<Int32> = Set((0..<topic.partitions).map { Int32($0) })
         try await consumer.assign(
-            Dictionary(uniqueKeysWithValues: open.map { (TopicPartition(topic: topic.name, partition: $0), .beginning) }))
+            Dictionary(
+                uniqueKeysWithValues: open.map { (TopicPartition(topic: topic.name, partition: $0), .beginning) }))
         var records: [ConsumerRecord] = []
         let end = ContinuousClock.now + .seconds(60)
         while !open.isEmpty {

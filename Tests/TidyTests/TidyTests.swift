@@ -18,7 +18,8 @@ import Testing
         "Shared/Adapters/SMTP": "SMTP", "Shared/Runtime": "Runtime",
     ]
     static let services = [
-        "sender", "event_ingester", "status_projector", "blacklist_guard", "report_api", "rollcall", "mailbox_simulator",
+        "sender", "event_ingester", "status_projector", "blacklist_guard", "report_api", "rollcall",
+        "mailbox_simulator",
     ]
 
     struct Source {
@@ -29,7 +30,9 @@ import Testing
             lines.compactMap { line in
                 let words = line.split(separator: " ")
                 guard let index = words.firstIndex(of: "import"), index <= 2, words.count > index + 1,
-                    words[..<index].allSatisfy({ ["public", "internal", "private", "package", "@testable"].contains($0) })
+                    words[..<index].allSatisfy({
+                        ["public", "internal", "private", "package", "@testable"].contains($0)
+                    })
                 else { return nil }
                 return String(words[index + 1])
             }
@@ -53,7 +56,8 @@ import Testing
                 for imported in source.imports {
                     #expect(!Self.services.contains(imported), "\(source.path) imports the service \(imported)")
                     if let importedRank = Self.order.firstIndex(of: imported) {
-                        #expect(importedRank < rank, "\(source.path) imports \(imported), which does not stand above it")
+                        #expect(
+                            importedRank < rank, "\(source.path) imports \(imported), which does not stand above it")
                     }
                 }
             }
@@ -81,14 +85,18 @@ import Testing
     }
 
     @Test func `no unchecked concurrency, no trap for what a peer can cause, no leftovers`() throws {
-        let words = ["@unchecked Sendable", "nonisolated(unsafe)", "try!", " as! ", "fatalError(\"", "TODO", "FIXME", "print(\"DEBUG"]
+        let words = [
+            "@unchecked Sendable", "nonisolated(unsafe)", "try!", " as! ", "fatalError(\"", "TODO", "FIXME",
+            "print(\"DEBUG",
+        ]
         for source in try Self.sources(under: "Shared") + Self.sources(under: "Services") {
             for word in words { #expect(!source.text.contains(word), "\(source.path): \(word)") }
         }
     }
 
     @Test func `files stay small enough to read`() throws {
-        for source in try Self.sources(under: "Shared") + Self.sources(under: "Services") + Self.sources(under: "Tests") {
+        for source in try Self.sources(under: "Shared") + Self.sources(under: "Services") + Self.sources(under: "Tests")
+        {
             #expect(source.lines.count <= 420, "\(source.path) has \(source.lines.count) lines")
         }
     }
@@ -109,7 +117,8 @@ import Testing
         for (index, file) in files.enumerated() {
             let name = file.split(separator: "/").last.map(String.init) ?? ""
             #expect(name.hasPrefix("V000\(index + 1)__"), "\(name)")
-            #expect(list.contains("PackageResources." + name.replacing(".", with: "_")), "\(name) is not in Migration.all")
+            #expect(
+                list.contains("PackageResources." + name.replacing(".", with: "_")), "\(name) is not in Migration.all")
         }
     }
 

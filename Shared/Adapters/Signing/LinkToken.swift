@@ -14,7 +14,10 @@ public struct TokenKeys: Sendable {
             let parts = item.split(separator: ":", maxSplits: 1)
             guard parts.count == 2, let number = UInt8(parts[0]), let secret = Hexadecimal.bytes(String(parts[1])),
                 secret.count >= 32
-            else { throw SigningError("a token key is written as number:secret, the secret being 64 or more hexadecimal digits") }
+            else {
+                throw SigningError(
+                    "a token key is written as number:secret, the secret being 64 or more hexadecimal digits")
+            }
             keys[number] = SymmetricKey(data: secret)
         }
         guard let current = keys.keys.max() else { throw SigningError("no token key is given") }

@@ -24,7 +24,8 @@ public struct StandardWebhook: Sendable {
 
     /// The value of `webhook-signature`.
     public func sign(id: String, timestampSeconds: Int64, body: [UInt8]) -> String {
-        "v1," + Data(mac(id: id, timestamp: String(timestampSeconds), body: body, key: secrets[0])).base64EncodedString()
+        "v1,"
+            + Data(mac(id: id, timestamp: String(timestampSeconds), body: body, key: secrets[0])).base64EncodedString()
     }
 
     /// Whether the request is from a holder of a secret and fresh. Constant time per signature; no reason is given.
@@ -36,7 +37,9 @@ public struct StandardWebhook: Sendable {
         var isValid = false
         for signature in signatures.split(separator: " ").prefix(8) {
             let parts = signature.split(separator: ",", maxSplits: 1)
-            guard parts.count == 2, parts[0] == "v1", let given = Data(base64Encoded: String(parts[1])) else { continue }
+            guard parts.count == 2, parts[0] == "v1", let given = Data(base64Encoded: String(parts[1])) else {
+                continue
+            }
             for key in secrets {
                 let expected = mac(id: id, timestamp: timestamp, body: body, key: key)
                 guard given.count == expected.count else { continue }

@@ -53,7 +53,9 @@ public struct StatusVocabulary: Sendable {
         return DeliveryFacts(words.filter { $0.value.text.lowercased() == wanted }.keys)
     }
 
-    public static let all: [StatusVocabulary] = [.canonical, .iClassPro, .iClassPro2018, .schoolMessenger, .crisisworks]
+    public static let all: [StatusVocabulary] = [
+        .canonical, .iClassPro, .iClassPro2018, .schoolMessenger, .crisisworks,
+    ]
 
     public static func named(_ name: String) -> StatusVocabulary? { all.first { $0.name == name } }
 }

@@ -7,14 +7,19 @@ CREATE TABLE tracking_hit (
     kind text NOT NULL CHECK (kind IN ('open', 'click')),
     link_no smallint,
     at timestamptz NOT NULL,
+    -- several ingesters write with a delay; a burst is judged once no part of it can still be on its way
+    stored_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     method text NOT NULL,
     user_agent text,
     -- the fact it was judged to be; null while the window is open
     fact smallint,
+    -- when it was published, or found to repeat what an earlier hit of this delivery says
     reported_at timestamptz,
     PRIMARY KEY (blast_id, hit_id)
 ) PARTITION BY RANGE (blast_id);
-CREATE INDEX tracking_hit_open ON tracking_hit (blast_id, recipient_no) WHERE reported_at IS NULL;
+CREATE INDEX tracking_hit_by_delivery ON tracking_hit (blast_id, recipient_no);
+CREATE INDEX tracking_hit_unjudged ON tracking_hit (stored_at) WHERE fact IS NULL;
+CREATE INDEX tracking_hit_unreported ON tracking_hit (stored_at) WHERE fact IS NOT NULL AND reported_at IS NULL;
 INSERT INTO daily_table VALUES ('tracking_hit');
 SELECT protect_tenant_table('tracking_hit', '{rollcall_report}', '{rollcall_ingester}');
 GRANT SELECT, INSERT, UPDATE ON tracking_hit TO rollcall_ingester;
