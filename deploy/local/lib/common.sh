@@ -24,29 +24,27 @@ fail_step() { # STEP WHY LOG
 # Interrupts. Bash runs a trap between two commands, so one could fall between starting a process and noting it.
 # Inside `hold_interrupts` … `release_interrupts` it is only remembered.
 
-held=0 interrupted=0 step_pid='' started=() leftovers=()
+held=0 interrupted=0 step_pid='' step_ticks='' started=() leftovers=()
 
 on_interrupt() { # EXIT-CODE
     interrupted=$1
-    ((held)) || exit "$1"
+    ((held == 0)) || return 0
+    trap '' INT TERM HUP
+    exit "$1"
 }
 
 hold_interrupts() { held=1; }
 
 release_interrupts() {
     held=0
-    ((interrupted == 0)) || exit "$interrupted"
+    ((interrupted == 0)) || on_interrupt "$interrupted"
 }
 
 on_exit() {
     local code=$? name index
     trap '' INT TERM HUP
     trap - EXIT
-    if [[ -n $step_pid ]]; then
-        kill -TERM -- "-$step_pid" 2>/dev/null || kill -TERM "$step_pid" 2>/dev/null || true
-        wait "$step_pid" 2>/dev/null || true
-        wait_until_group_gone "$step_pid" 10 || kill -KILL -- "-$step_pid" 2>/dev/null || true
-    fi
+    if [[ -n $step_pid ]]; then end_step; fi
     if ((code != 0)); then
         for ((index = ${#started[@]} - 1; index >= 0; index--)); do
             name=${started[index]}
@@ -75,6 +73,19 @@ close_inherited_files() {
     done
 }
 
+# Ends the step that an interrupt cut short. It never uses `wait`: bash may have lost the child's end when the trap broke
+# into another `wait`, and would wait for ever.
+end_step() {
+    process_stat "$step_pid" || true
+    [[ -z $stat_ticks || $stat_ticks == "$step_ticks" ]] || return 0
+    if ! kill -TERM -- "-$step_pid" 2>/dev/null && [[ -n $stat_ticks ]]; then
+        kill -TERM "$step_pid" 2>/dev/null || true
+    fi
+    if ! wait_until_gone "$step_pid" "$step_ticks" 10 || ! wait_until_group_gone "$step_pid" 10; then
+        kill -KILL -- "-$step_pid" 2>/dev/null || true
+    fi
+}
+
 # Runs one long step in a session of its own, so that an interrupt ends it whole, and returns its exit code.
 step() { # LOG COMMAND…
     local log=$1 code=0
@@ -85,6 +96,8 @@ step() { # LOG COMMAND…
         exec env --default-signal setsid "$@" </dev/null >>"$log" 2>&1
     ) &
     step_pid=$!
+    process_stat "$step_pid" || true
+    step_ticks=$stat_ticks
     release_interrupts
     wait "$step_pid" || code=$?
     step_pid=''

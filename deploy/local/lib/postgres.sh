@@ -96,7 +96,7 @@ postgres_clear_lock() { # DATA
         sleep 0.1
     done
     read -r pid <"$1/postmaster.pid" || true
-    if [[ $(process_stat "$pid") == Z* ]]; then rm -f -- "$1/postmaster.pid"; fi
+    if process_stat "$pid" && [[ $stat_letter == Z ]]; then rm -f -- "$1/postmaster.pid"; fi
 }
 
 postgres_start() { # DATA PROGRAMS

@@ -4,18 +4,18 @@
 boot_id=$(</proc/sys/kernel/random/boot_id)
 readonly boot_id
 
-# Prints "STATE TICKS": the state letter and the start time in clock ticks since boot.
+# Sets stat_letter, the state, and stat_ticks, the start time in clock ticks since boot; fails when there is no such
+# process. It starts no process itself: an interrupt of the whole group would kill that one and leave the answer empty.
 process_stat() { # PID
-    local stat fields
-    { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
-    read -r -a fields <<<"${stat##*) }"
-    printf '%s %s' "${fields[0]}" "${fields[19]}"
+    local line='' fields
+    stat_letter='' stat_ticks=''
+    { IFS= read -r -d '' line <"/proc/$1/stat"; } 2>/dev/null || [[ -n $line ]] || return 1
+    read -r -a fields <<<"${line##*) }"
+    stat_letter=${fields[0]} stat_ticks=${fields[19]}
 }
 
 same_process() { # PID TICKS
-    local letter ticks
-    read -r letter ticks <<<"$(process_stat "$1")" || return 1
-    [[ $ticks == "$2" && $letter != [ZX] ]]
+    process_stat "$1" && [[ $stat_ticks == "$2" && $stat_letter != [ZX] ]]
 }
 
 # Prints the pid of a component that runs; fails when it does not.
@@ -35,9 +35,8 @@ launch() { # NAME COMMAND…
     rm -f -- "$file"
     (
         close_inherited_files
-        self=$BASHPID
-        read -r _ ticks <<<"$(process_stat "$self")"
-        printf '%s %s %s\n' "$self" "$ticks" "$boot_id" >"$file.new"
+        process_stat "$BASHPID"
+        printf '%s %s %s\n' "$BASHPID" "$stat_ticks" "$boot_id" >"$file.new"
         mv -f -- "$file.new" "$file"
         exec env --default-signal setsid "$@" </dev/null >>"$state/log/$name.log" 2>&1
     ) &
@@ -164,10 +163,10 @@ listening_ports() { # PID
 
 # Prints how long a process has been running, in whole seconds.
 uptime_of() { # PID
-    local ticks now
-    read -r _ ticks <<<"$(process_stat "$1")"
+    local now
+    process_stat "$1" || return 0
     read -r now _ </proc/uptime
-    printf '%s' "$((${now%.*} - ticks / $(getconf CLK_TCK)))"
+    printf '%s' "$((${now%.*} - stat_ticks / $(getconf CLK_TCK)))"
 }
 
 readable_duration() { # SECONDS
