@@ -145,12 +145,16 @@ let package = Package(
                 "Delivery", "Contracts", "Kafka", "Mail", "Postgres", "Signing", "TestKit", "blacklist-guard", logging,
                 lifecycle,
             ]),
+        tests("RollcallTests", ["Postgres", "TestKit", "rollcall"]),
         tests(
             "SenderTests",
             [
                 "Delivery", "Contracts", "Kafka", "Mail", "Postgres", "Runtime", "SMTP", "Signing", "TestKit", "sender",
                 logging, hummingbird, httpTypes, nio, nioPosix, lifecycle,
             ]),
+        tests(
+            "IngesterTests",
+            ["Delivery", "Contracts", "Kafka", "Postgres", "Signing", "TestKit", "event-ingester"]),
         tests("TidyTests", []),
         tests(
             "EndToEndTests",

@@ -1,6 +1,6 @@
 /// The number of single-byte insertions, deletions and replacements between two names, for "did you mean".
-enum EditDistance {
-    static func between(_ first: String, _ second: String) -> Int {
+public enum EditDistance {
+    public static func between(_ first: String, _ second: String) -> Int {
         let (left, right) = (Array(first.utf8), Array(second.utf8))
         guard abs(left.count - right.count) <= 3 else { return Int.max }
         var previous = Array(0...right.count)

@@ -5,8 +5,8 @@
 public enum KnownKeys {
     public static let all: Set<String> = Set(common + postgresRoles + programs)
 
-    /// Variables with our prefix that the local stack sets and that are no settings.
-    public static let variablesWithoutKey: Set<String> = ["ROLLCALL_STATE", "ROLLCALL_CONFIG"]
+    /// Variables with our prefix that the local stack or the operator's tool uses and that are no settings.
+    public static let variablesWithoutKey: Set<String> = ["ROLLCALL_STATE", "ROLLCALL_CONFIG", "ROLLCALL_API_KEY"]
 
     private static let common = [
         "kafka.bootstrap", "kafka.client.overrides", "postgres.host", "postgres.port", "postgres.database",

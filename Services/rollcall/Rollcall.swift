@@ -1,0 +1,37 @@
+import ArgumentParser
+import Foundation
+
+/// The operator's tool.
+@main
+struct Rollcall: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rollcall", abstract: "Sets up, operates and audits Rollcall.",
+        discussion: """
+            Settings come from the same environment variables as the services': ROLLCALL_POSTGRES_HOST, _PORT and \
+            _DATABASE, ROLLCALL_POSTGRES_ADMIN_USER and _PASSWORD (the owner of the schema), ROLLCALL_KAFKA_BOOTSTRAP, \
+            ROLLCALL_API_KEY.
+
+            Exit codes: 0 done; 1 refused, or something is off; 64 wrong command line; 69 a server does not answer; \
+            77 the key is not accepted; 78 a setting is missing.
+            """,
+        subcommands: [Migrate.self, Topics.self, Districts.self, Keys.self, Send.self, Watch.self, Audit.self])
+
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch let failure as Failure {
+            Terminal.complain("rollcall: \(failure.message)")
+            Foundation.exit(failure.code)
+        } catch {
+            guard Self.exitCode(for: error) == .failure else { Self.exit(withError: error) }
+            let failure = Failure(explaining: error)
+            Terminal.complain("rollcall: \(failure.message)")
+            Foundation.exit(failure.code)
+        }
+    }
+}

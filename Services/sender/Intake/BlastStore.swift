@@ -1,0 +1,117 @@
+import Delivery
+import Mail
+import Postgres
+import Runtime
+
+/// The rows of blasts, one district at a time.
+struct BlastStore: Sendable {
+    let pool: PostgresPool
+
+    private static let insertion = """
+        INSERT INTO blast (blast_id, district_id, subject, html_template, text_template, from_address, from_name,
+                           reply_to, category, class, school, in_doubt_policy, dedupe_address, not_after,
+                           parent_blast_id, created_by)
+        VALUES (mint_blast_id(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+        RETURNING \(BlastResource.columns)
+        """
+
+    func create(_ draft: BlastDraft, by caller: Caller) async throws -> BlastResource {
+        try await pool.withDistrict(caller.district) { connection in
+            if let parent = draft.parent {
+                let rows = try await connection.query("SELECT 1 FROM blast WHERE blast_id = $1", [.uuid(parent)])
+                guard !rows.isEmpty else {
+                    throw IntakeProblems.members([
+                        MemberFault(field: "parent_blast_id", reason: "is not a blast of this district")
+                    ])
+                }
+            }
+            let rows = try await connection.query(
+                Self.insertion,
+                [
+                    .int(caller.district), .text(draft.subject), .text(draft.html), .text(draft.text),
+                    .text(draft.from.wireForm), .text(draft.fromName), .text(draft.replyTo?.wireForm),
+                    .text(draft.category), .text(draft.blastClass), .text(draft.school), .text(draft.inDoubtPolicy),
+                    .bool(draft.dedupeAddress), .timestampMicroseconds(draft.notAfterMicroseconds),
+                    .uuid(draft.parent.map { ($0.high, $0.low) }), .text(caller.label),
+                ])
+            return try Self.document(rows)
+        }
+    }
+
+    func read(_ blast: BlastID, by caller: Caller) async throws -> BlastResource {
+        try await pool.withDistrict(caller.district) { try await Self.read(blast, on: $0) }
+    }
+
+    /// - Throws: `Problem` 409 unless the blast is a draft.
+    func deleteDraft(_ blast: BlastID, by caller: Caller) async throws {
+        try await pool.withDistrict(caller.district) { connection in
+            let document = try await Self.lock(blast, on: connection)
+            guard document.state == "draft" else {
+                throw IntakeProblems.conflict(
+                    "not-a-draft", "The blast is not a draft",
+                    "Only a draft can be deleted; this blast is \(document.state).")
+            }
+            try await Self.deleteList(of: blast, on: connection)
+            _ = try await connection.query("DELETE FROM blast WHERE blast_id = $1", [.uuid(blast)])
+        }
+    }
+
+    enum Control: String {
+        case cancel, pause, resume
+
+        var assignment: String {
+            switch self {
+            case .cancel: "cancelled_at = coalesce(cancelled_at, clock_timestamp())"
+            case .pause: "paused_at = coalesce(paused_at, clock_timestamp())"
+            case .resume: "paused_at = NULL"
+            }
+        }
+    }
+
+    /// Cancels, pauses or resumes sending. Repeating it changes nothing.
+    func control(_ blast: BlastID, _ control: Control, by caller: Caller) async throws -> BlastResource {
+        try await pool.withDistrict(caller.district) { connection in
+            let document = try await Self.lock(blast, on: connection)
+            if document.state != "sending" {
+                let advice =
+                    document.state == "draft" ? " Delete the draft instead." : " Nothing is left to \(control)."
+                throw IntakeProblems.conflict(
+                    "not-sending", "The blast is not being sent", "The blast is \(document.state).\(advice)")
+            }
+            if document.cancelled_at != nil, control != .cancel {
+                throw IntakeProblems.conflict(
+                    "cancelled", "The blast is cancelled", "A cancelled blast cannot be paused or resumed.")
+            }
+            let rows = try await connection.query(
+                "UPDATE blast SET \(control.assignment) WHERE blast_id = $1 RETURNING \(BlastResource.columns)",
+                [.uuid(blast)])
+            return try Self.document(rows)
+        }
+    }
+
+    // MARK: Inside a transaction of the district
+
+    static func read(_ blast: BlastID, on connection: PostgresConnection) async throws -> BlastResource {
+        try document(
+            await connection.query("SELECT \(BlastResource.columns) FROM blast WHERE blast_id = $1", [.uuid(blast)]))
+    }
+
+    /// Reads the blast and keeps others from changing it until the transaction ends.
+    static func lock(_ blast: BlastID, on connection: PostgresConnection) async throws -> BlastResource {
+        try document(
+            await connection.query(
+                "SELECT \(BlastResource.columns) FROM blast WHERE blast_id = $1 FOR UPDATE", [.uuid(blast)]))
+    }
+
+    /// Deletes the list of a locked draft.
+    static func deleteList(of blast: BlastID, on connection: PostgresConnection) async throws {
+        for table in ["delivery_status", "blast_count", "recipient"] {
+            _ = try await connection.query("DELETE FROM \(table) WHERE blast_id = $1", [.uuid(blast)])
+        }
+    }
+
+    private static func document(_ rows: PostgresRows) throws -> BlastResource {
+        guard let row = rows.first else { throw IntakeProblems.noSuchBlast }
+        return try BlastResource(row)
+    }
+}

@@ -1,0 +1,77 @@
+import Foundation
+import Postgres
+import TestKit
+import Testing
+
+/// The tool as an operator runs it: a process with arguments, environment, output and exit code.
+@Suite(.timeLimit(.minutes(3))) struct `Command line` {
+    private static func run(_ database: TestDatabase, _ arguments: [String], _ more: [String: String] = [:])
+        async throws -> Command.Result
+    {
+        try await Command.run(
+            ProjectFolder.program("rollcall"), arguments, environment: database.environment.merging(more) { $1 })
+    }
+
+    @Test func `a missing database is made and migrated once, and the roles get their password`() async throws {
+        // Of its own: roles belong to the whole server, and other tests set their passwords at the same time.
+        let stack = try await LocalStack.start("cli")
+        let database = try await stack.database("cli")
+        let name = "cli_made_\(UUID().uuidString.prefix(8).lowercased())"
+        let environment = ["ROLLCALL_POSTGRES_DATABASE": name]
+        let refused = try await Self.run(database, ["migrate", "--no-create", "--wait", "1"], environment)
+        #expect(refused.status == 1)
+        #expect(refused.output.contains("there is no database \(name)"))
+        let made = try await Self.run(database, ["migrate", "--service-password-from-env"], environment)
+        #expect(made.status == 0, "\(made.output)")
+        #expect(made.output.contains("made the database \(name)"))
+        #expect(made.output.contains("applied V1 ground"))
+        let again = try await Self.run(database, ["migrate"], environment)
+        #expect(again.status == 0)
+        #expect(again.output.contains("nothing to apply"))
+        let audit = try await Self.run(database, ["audit"], environment)
+        #expect(audit.status == 0)
+        #expect(audit.output.contains("0 blasts, 0 findings"))
+        try await stack.stop()
+    }
+
+    @Test func `a district's key is shown once, works, and stops working when revoked`() async throws {
+        let database = try await LocalStack.shared().database("cli")
+        let words = ["districts", "add", "North", "--id", "7", "--vocabulary", "crisisworks"]
+        #expect(try await Self.run(database, words).status == 0)
+        #expect(try await Self.run(database, words).output.contains("was there already"))
+        #expect(try await Self.run(database, ["districts", "add", "Other", "--id", "7"]).status == 1)
+        #expect(
+            try await Self.run(database, ["districts", "add", "X", "--id", "8", "--vocabulary", "no"]).status == 64)
+        let made = try await Self.run(
+            database, ["keys", "create", "--district", "7", "--scope", "read", "--scope", "send", "--label", "office"])
+        #expect(made.status == 0, "\(made.output)")
+        let key = try #require(made.output.split(separator: "\n").first { $0.hasPrefix("rck_") })
+        let listed = try await Self.run(database, ["keys", "list"])
+        #expect(!listed.output.contains(key.suffix(64)))
+        #expect(listed.output.contains("district 7  send,read  office"))
+        let id = String(key.dropFirst(4).prefix(16))
+        #expect(try await Self.run(database, ["keys", "revoke", id]).status == 0)
+        #expect(try await Self.run(database, ["keys", "list"]).output.contains("revoked 2"))
+        #expect(try await Self.run(database, ["keys", "revoke", "0000000000000000"]).status == 1)
+        #expect(
+            try await Self.run(database, ["keys", "create", "--district", "9", "--scope", "read", "--label", "x"])
+                .status
+                == 1)
+    }
+
+    @Test func `what is missing or does not answer has a code of its own`() async throws {
+        let database = try await LocalStack.shared().database("cli")
+        #expect(try await Self.run(database, ["nonsense"]).status == 64)
+        #expect(try await Self.run(database, ["audit"], ["ROLLCALL_POSTGRES_ADMIN_USER": ""]).status == 78)
+        #expect(try await Self.run(database, ["migrate", "--wait", "1"], ["ROLLCALL_POSTGRES_PORT": "1"]).status == 69)
+        #expect(
+            try await Self.run(
+                database, ["topics", "list", "--wait", "1"], ["ROLLCALL_KAFKA_BOOTSTRAP": "127.0.0.1:1"]
+            )
+            .status == 69)
+        let watch = ["watch", "--url", "http://127.0.0.1:1", "--blast", "01900000-0000-7000-8000-000000000001"]
+        #expect(try await Self.run(database, watch).status == 78)
+        #expect(
+            try await Self.run(database, watch + ["--timeout", "1"], ["ROLLCALL_API_KEY": "rck_x"]).status == 69)
+    }
+}
