@@ -17,9 +17,10 @@ struct DispatchAttemptTests {
         try await rig.settle(blast, 3, .deferred)
         try await rig.settle(blast, 4, .expired)
         try await rig.settle(blast, 5, .inDoubt)
-        #expect(try await rig.attempts(blast) == [
-            "1/1 accepted 20", "2/1 rejected 27", "3/1 deferred 4 due", "4/1 deferred 25", "5/1 in_doubt 18",
-        ])
+        #expect(
+            try await rig.attempts(blast) == [
+                "1/1 accepted 20", "2/1 rejected 27", "3/1 deferred 4 due", "4/1 deferred 25", "5/1 in_doubt 18",
+            ])
         try await rig.settle(blast, 1, .rejected)
         try await rig.settle(blast, 2, .accepted)
         try await rig.settle(blast, 5, .accepted)
@@ -29,7 +30,9 @@ struct DispatchAttemptTests {
         await rig.close()
     }
 
-    @Test func `a retry takes the earlier row in the statement that writes the next attempt, and only once`() async throws {
+    @Test func `a retry takes the earlier row in the statement that writes the next attempt, and only once`()
+        async throws
+    {
         let rig = try await DispatchRig.make("retry")
         let blast = try await rig.blast(["a"])
         _ = try await rig.verdicts([rig.entry(1, "a")], blast)
@@ -80,9 +83,12 @@ struct DispatchAttemptTests {
         _ = try await rig.verdicts(DispatchWireTests.entries(rig, ["a", "b", "c"]), blast)
         for number in 1...3 { try await rig.settle(blast, Int32(number), .inDoubt) }
         try await rig.change("UPDATE attempt SET reported_at = now() WHERE blast_id = $1", blast)
-        _ = try await rig.owner.query("UPDATE delivery_status SET facts = facts | (1::bigint << 30) WHERE recipient_no = 1")
-        _ = try await rig.owner.query("UPDATE delivery_status SET facts = facts | (1::bigint << 18) WHERE recipient_no = 2")
-        _ = try await rig.owner.query("UPDATE delivery_status SET facts = facts | (1::bigint << 26) WHERE recipient_no = 3")
+        _ = try await rig.owner.query(
+            "UPDATE delivery_status SET facts = facts | (1::bigint << 30) WHERE recipient_no = 1")
+        _ = try await rig.owner.query(
+            "UPDATE delivery_status SET facts = facts | (1::bigint << 18) WHERE recipient_no = 2")
+        _ = try await rig.owner.query(
+            "UPDATE delivery_status SET facts = facts | (1::bigint << 26) WHERE recipient_no = 3")
         _ = try await Self.reaper(rig).reap()
         #expect(
             try await rig.attempts(blast) == ["1/1 resolved_sent 20", "2/1 in_doubt 18", "3/1 resolved_sent 20"])
@@ -91,7 +97,8 @@ struct DispatchAttemptTests {
         await rig.close()
     }
 
-    @Test func `old doubt follows the declared policy: unknown, or one more attempt that no claim stops`() async throws {
+    @Test func `old doubt follows the declared policy: unknown, or one more attempt that no claim stops`() async throws
+    {
         let rig = try await DispatchRig.make("policy")
         let once = try await rig.blast(["a"])
         let repeated = try await rig.blast(["b"], policy: "at_least_once")
@@ -137,7 +144,8 @@ struct DispatchAttemptTests {
         #expect(try await queue.finish(chunk, rig.lease))
         func state() async throws -> String {
             try await finisher.finish()
-            return try await rig.owner.query("SELECT state FROM blast WHERE blast_id = $1", [.uuid(blast)])[0].string("state")
+            return try await rig.owner.query("SELECT state FROM blast WHERE blast_id = $1", [.uuid(blast)])[0].string(
+                "state")
         }
         #expect(try await state() == "sending")
         try await rig.settle(blast, 1, .deferred)

@@ -8,7 +8,8 @@ import Testing
 
 @Suite("Content claim")
 struct DispatchClaimTests {
-    @Test func `I-14: of many simultaneous hand-overs of one content to one address exactly one goes out`() async throws {
+    @Test func `I-14: of many simultaneous hand-overs of one content to one address exactly one goes out`() async throws
+    {
         let rig = try await DispatchRig.make("race")
         var blasts: [BlastID] = []
         for _ in 0..<8 { blasts.append(try await rig.blast(["a"])) }
@@ -41,7 +42,9 @@ struct DispatchClaimTests {
         await rig.close()
     }
 
-    @Test func `equal rows of one window: one goes out, the other asks again and is then a duplicate of it`() async throws {
+    @Test func `equal rows of one window: one goes out, the other asks again and is then a duplicate of it`()
+        async throws
+    {
         let rig = try await DispatchRig.make("window")
         let blast = try await rig.blast(["a", "a"])
         let states = try await rig.verdicts([rig.entry(1, "a"), rig.entry(2, "a")], blast).map(\.state)

@@ -8,7 +8,8 @@ import Testing
 
 @Suite("Message")
 struct DispatchMessageTests {
-    private let delivery = DeliveryID(blast: BlastID(high: 0x0197_0000_0000_7000, low: 0x8000_0000_0000_0001), recipientNumber: 42)
+    private let delivery = DeliveryID(
+        blast: BlastID(high: 0x0197_0000_0000_7000, low: 0x8000_0000_0000_0001), recipientNumber: 42)
 
     @Test func `merge values are escaped in HTML and nowhere else`() throws {
         let template = try MessageTemplate(subject: "Hi {{name}}", html: "<p>{{name}}</p>", text: "Hi {{name}}")
@@ -49,19 +50,23 @@ struct DispatchMessageTests {
             <a href=" https://one.example/?a=1&b=2 ">again</a> <a href="#top">no</a> <area href="https://area.example/">
             {{! <a href="https://hidden.example/">x</a> }}<a data-href="https://data.example/" href="https://three.example/">3</a>
             """
-        #expect(TrackedLinks.find(inTemplate: html) == [
-            "https://one.example/?a=1&b=2", "http://two.example/", "https://three.example/",
-        ])
+        #expect(
+            TrackedLinks.find(inTemplate: html) == [
+                "https://one.example/?a=1&b=2", "http://two.example/", "https://three.example/",
+            ])
     }
 
-    @Test(arguments: ["<a href=\"https://x.example", "<a href=", "<a", "<", "<!--", "<style>", "{{", "<a {{", "<a ==>", ""])
+    @Test(arguments: [
+        "<a href=\"https://x.example", "<a href=", "<a", "<", "<!--", "<style>", "{{", "<a {{", "<a ==>", "",
+    ])
     func `broken HTML ends the search without a link and loses nothing`(html: String) {
         #expect(TrackedLinks.rewrite(Array(html.utf8)) { _ in "changed" }.count >= html.utf8.count - 24)
         _ = TrackedLinks.find(inTemplate: html)
     }
 
     @Test func `every tracked link is rewritten wherever it stands, and nothing else changes`() {
-        let html = "<a href=\"https://a.example/\">a</a><p title='{{'><a href='https://b.example/?x&amp;y'>b</a> https://a.example/"
+        let html =
+            "<a href=\"https://a.example/\">a</a><p title='{{'><a href='https://b.example/?x&amp;y'>b</a> https://a.example/"
         let rewritten = TrackedLinks.rewrite(Array(html.utf8)) { destination in
             ["https://a.example/": "L1", "https://b.example/?x&y": "L2"][String(decoding: destination, as: UTF8.self)]
         }
@@ -98,7 +103,8 @@ struct DispatchMessageTests {
         func document(_ isEmergency: Bool) throws -> BlastDocument {
             BlastDocument(
                 blast: delivery.blast, district: DistrictID(7), isEmergency: isEmergency,
-                from: Mailbox(name: "Office", address: try EmailAddress(parsing: "office@school.example")), replyTo: nil,
+                from: Mailbox(name: "Office", address: try EmailAddress(parsing: "office@school.example")),
+                replyTo: nil,
                 template: .success(try MessageTemplate(subject: "Hi", html: html, text: nil)),
                 links: [Array("https://one.example/".utf8): 1])
         }
@@ -119,7 +125,8 @@ struct DispatchMessageTests {
         #expect(keys.verify(headerToken)?.delivery == delivery)
         for (path, purpose) in [("/c/", LinkToken.Purpose.click), ("/o/", .open), ("/u/", .unsubscribe)] {
             let start = try #require(text.firstRange(of: "https://t.example\(path)")).upperBound
-            let token = keys.verify(String(text[start...].prefix { $0.isLetter || $0.isNumber || $0 == "-" || $0 == "_" }))
+            let token = keys.verify(
+                String(text[start...].prefix { $0.isLetter || $0.isNumber || $0 == "-" || $0 == "_" }))
             #expect(token?.purpose == purpose)
             #expect(token?.delivery == delivery)
             #expect(token?.link == (purpose == .click ? 1 : 0))

@@ -9,7 +9,9 @@ import Testing
 
 @Suite("Chunk queue and lease")
 struct DispatchQueueTests {
-    @Test func `emergency first, then the district with the least in work, and a held chunk is nobody else's`() async throws {
+    @Test func `emergency first, then the district with the least in work, and a held chunk is nobody else's`()
+        async throws
+    {
         let rig = try await DispatchRig.make("queue")
         let first = try await rig.blast(["a"])
         let second = try await rig.blast(["b"])

@@ -91,14 +91,16 @@ struct DispatchSettlementTests {
         #expect(reply.unicodeScalars.allSatisfy { $0 == "é" })
     }
 
-    @Test func `an attempt states its fact with its number; an expired one states the deferral too; a stopped one is none`() {
+    @Test
+    func `an attempt states its fact with its number; an expired one states the deferral too; a stopped one is none`() {
         func events(_ state: AttemptState, _ fact: DeliveryFact) -> [String] {
             AttemptFact(
                 delivery: delivery, attempt: 2, district: DistrictID(7), state: state, fact: fact, reply: "r",
                 wireAtMicroseconds: 10, settledAtMicroseconds: 20
             ).events.map { event in
                 let number = event.id.split(separator: "/").suffix(2).joined(separator: "/")
-                return "\(number) \(event.fact.name) \(event.attempt.map { "\($0.number)@\($0.atMicroseconds)" } ?? "-")"
+                return
+                    "\(number) \(event.fact.name) \(event.attempt.map { "\($0.number)@\($0.atMicroseconds)" } ?? "-")"
             }
         }
         #expect(events(.accepted, .sent) == ["2/20 sent 2@10"])

@@ -8,18 +8,22 @@ import Testing
 
 @Suite("WIRE")
 struct DispatchWireTests {
-    @Test func `each kind of suppression stops its recipient with its own fact, and an attempt row says so`() async throws {
+    @Test func `each kind of suppression stops its recipient with its own fact, and an attempt row says so`()
+        async throws
+    {
         let rig = try await DispatchRig.make("kinds")
         let names = ["free", "category", "everything", "other", "bounce", "complaint", "invalid", "manual", "reset"]
         try await Self.suppress(rig)
         let blast = try await rig.blast(names)
         let verdicts = try await rig.verdicts(Self.entries(rig, names), blast)
-        #expect(verdicts.map(\.fact) == [
-            nil, .skipped, .skipped, nil, .blockedBounce, .blockedComplaint, .blockedInvalid, .blockedInvalid, nil,
-        ])
-        #expect(verdicts.map(\.state) == [
-            .wire, .stopped, .stopped, .wire, .stopped, .stopped, .stopped, .stopped, .wire,
-        ])
+        #expect(
+            verdicts.map(\.fact) == [
+                nil, .skipped, .skipped, nil, .blockedBounce, .blockedComplaint, .blockedInvalid, .blockedInvalid, nil,
+            ])
+        #expect(
+            verdicts.map(\.state) == [
+                .wire, .stopped, .stopped, .wire, .stopped, .stopped, .stopped, .stopped, .wire,
+            ])
         #expect(try await rig.attempts(blast).count == names.count)
         #expect(try await rig.claim("bounce") == nil)
         await rig.close()

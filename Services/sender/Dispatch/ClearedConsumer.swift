@@ -112,7 +112,7 @@ struct ClearedConsumer: Service {
                     "a record breaks its contract and is passed over",
                     metadata: [
                         "kafka.topic": "\(record.topicPartition)", "kafka.offset": "\(record.offset)",
-                        "error": "\(error)",
+                        "cause": "\(error)",
                     ])
             }
         }

@@ -19,7 +19,9 @@ struct DispatchAssembly {
     init(_ context: ProgramContext, _ configuration: SenderConfiguration) throws {
         let database = PostgresPool(
             context.settings.postgres(.dispatch, applicationName: "sender-dispatch"), size: Self.databaseConnections)
-        context.readiness.add("postgres.dispatch") { _ = try await database.query("SELECT 1 FROM sender_lease LIMIT 1") }
+        context.readiness.add("postgres.dispatch") {
+            _ = try await database.query("SELECT 1 FROM sender_lease LIMIT 1")
+        }
         let kafka = context.settings.kafka(clientID: "sender")
         let producer = try KafkaProducer(kafka, messageTimeout: Self.messageTimeout)
         let relay = SMTPConnectionPool(configuration.smtp, eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
@@ -33,7 +35,8 @@ struct DispatchAssembly {
         let facts = FactPublisher(database: database, producer: producer, metrics: metrics)
         services =
             [
-                Closing { await producer.close(timeout: .seconds(3)) }, Closing { await database.close(grace: .seconds(2)) },
+                Closing { await producer.close(timeout: .seconds(3)) },
+                Closing { await database.close(grace: .seconds(2)) },
                 Self.periodic(context, "facts", every: .milliseconds(100)) {
                     try await facts.publish()
                 } atStop: {
@@ -85,7 +88,7 @@ struct DispatchAssembly {
         _ context: ProgramContext, _ configuration: SenderConfiguration, _ database: PostgresPool,
         _ relay: SMTPConnectionPool, _ lease: SenderLease, _ slots: HandOverSlots, _ metrics: SenderMetrics
     ) -> Dispatcher {
-        let health = RelayHealth()
+        let health = RelayHealth(logger: context.logger)
         let writer = OutcomeWriter(database: database, slots: slots, logger: context.logger)
         context.readiness.add("smtp") {
             if health.isTroubled { throw NotReady(reason: "the SMTP relay cannot be used") }
@@ -103,7 +106,9 @@ struct DispatchAssembly {
             slots: slots, health: health, handOver: handOver, writer: writer, metrics: metrics,
             logger: context.logger,
             stuck: Dictionary(
-                uniqueKeysWithValues: Dispatcher.Lane.allCases.map { ($0, context.stuckLoop("dispatch-\($0.rawValue)")) }),
+                uniqueKeysWithValues: Dispatcher.Lane.allCases.map { lane in
+                    (lane, context.stuckLoop("dispatch-\(lane.rawValue)"))
+                }),
             drainBound: context.settings[CommonSettings.shutdownGrace] / 2)
     }
 

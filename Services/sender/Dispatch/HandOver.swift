@@ -35,10 +35,10 @@ struct HandOver: Sendable {
             beforeDot: { FaultPoint.reach("sender.before-dot") }, afterDot: { FaultPoint.reach("sender.after-dot") })
         FaultPoint.reach("sender.after-reply")
         let isLate = ContinuousClock.now >= deadline
-        if !outcome.isRelayTrouble { health.worked() } else if !isLate { health.failed() }
         let settlement = Settlement(
             outcome, delivery: wired.delivery, attempt: wired.attempt, deferrals: wired.deferrals, isLate: isLate,
             schedule: schedule)
+        if !outcome.isRelayTrouble { health.worked() } else if !isLate { health.failed(settlement.reply) }
         await writer.settle(settlement)
         metrics.settled(settlement.state)
         metrics.wireTime.observe(wired.wiredAt.duration(to: .now))

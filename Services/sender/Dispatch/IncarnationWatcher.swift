@@ -12,7 +12,7 @@ actor IncarnationWatcher {
     private static let rangeSize: Int64 = 20_000
 
     private static let incarnations = """
-        SELECT coalesce(sum(incarnation), 0) AS total, coalesce(max(incarnation), 0) AS newest FROM projector_partition
+        SELECT coalesce(sum(incarnation - 1), 0) AS restarts FROM projector_partition
         """
     private static let blasts = """
         SELECT blast_id, audience FROM blast
@@ -41,16 +41,16 @@ actor IncarnationWatcher {
 
     func look() async throws {
         guard let row = try await database.query(Self.incarnations).first else { return }
-        let total = try row.int("total")
+        let restarts = try row.int("restarts")
         guard let known else {
-            if try row.int("newest") > 1 { try await sweep(onlyRecent: true) }
-            self.known = total
+            if restarts > 0 { try await sweep(onlyRecent: true) }
+            self.known = restarts
             return
         }
-        if total > known {
+        if restarts > known {
             logger.warning("the event history restarted; facts that were lost are published again")
             try await sweep(onlyRecent: false)
-            self.known = total
+            self.known = restarts
             dueSweep = .now + Self.secondSweep
         } else if let dueSweep, dueSweep <= .now {
             try await sweep(onlyRecent: false)

@@ -14,7 +14,7 @@ struct Outage {
     mutating func failed(_ error: any Error) {
         guard began == nil else { return }
         began = .now
-        logger.error("\(what) fails; it is tried again until it works", metadata: ["error": "\(error)"])
+        logger.error("\(what) fails; it is tried again until it works", metadata: ["cause": "\(error)"])
     }
 
     mutating func worked() {

@@ -61,8 +61,9 @@ struct Reaper: Sendable {
         """
     static let resolveByPolicy = """
         WITH old AS MATERIALIZED (
-            SELECT a.blast_id, a.recipient_no, a.attempt_no, b.in_doubt_policy = 'at_least_once' AS repeats
-              FROM attempt a JOIN blast b ON b.blast_id = a.blast_id
+            SELECT a.blast_id, a.recipient_no, a.attempt_no,
+                   (SELECT b.in_doubt_policy = 'at_least_once' FROM blast b WHERE b.blast_id = a.blast_id) AS repeats
+              FROM attempt a
              WHERE a.state = 'in_doubt' AND a.settled_at < clock_timestamp() - $1 * interval '1 microsecond'
              LIMIT $2
                FOR UPDATE OF a SKIP LOCKED

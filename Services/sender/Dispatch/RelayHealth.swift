@@ -1,3 +1,4 @@
+import Logging
 import Runtime
 import Synchronization
 
@@ -9,7 +10,10 @@ final class RelayHealth: Sendable {
         var blockedUntil: ContinuousClock.Instant?
     }
 
+    private let logger: Logger
     private let state = Mutex(State())
+
+    init(logger: Logger) { self.logger = logger }
 
     /// How long to wait before the relay is tried again; nil when there is no reason to.
     var pauseNeeded: Duration? {
@@ -22,18 +26,23 @@ final class RelayHealth: Sendable {
     var isTroubled: Bool { state.withLock { $0.blockedUntil != nil } }
 
     /// Several failures of one outage that arrive together count once.
-    func failed() {
-        state.withLock { state in
-            if let end = state.blockedUntil, end > .now { return }
+    func failed(_ reason: String) {
+        let isNew = state.withLock { state in
+            if let end = state.blockedUntil, end > .now { return false }
+            let isNew = state.blockedUntil == nil
             state.blockedUntil = .now + state.backoff.next()
+            return isNew
         }
+        if isNew { logger.error("the SMTP relay cannot be used; messages wait", metadata: ["reason": "\(reason)"]) }
     }
 
     func worked() {
-        state.withLock { state in
-            guard state.blockedUntil != nil else { return }
+        let isOver = state.withLock { state in
+            guard state.blockedUntil != nil else { return false }
             state.blockedUntil = nil
             state.backoff.reset()
+            return true
         }
+        if isOver { logger.notice("the SMTP relay works again") }
     }
 }

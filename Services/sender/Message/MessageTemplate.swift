@@ -44,7 +44,8 @@ struct MessageTemplate: Sendable {
             return try MustacheTemplate(string: part == .html ? template : "{{% CONTENT_TYPE:TEXT}}\n" + template)
         } catch let error as MustacheTemplate.ParserError {
             let line = error.context.lineNumber - (part == .html ? 0 : 1)
-            throw Fault(part: part, reason: "line \(line), column \(error.context.columnNumber): \(explain(error.error))")
+            let place = "line \(line), column \(error.context.columnNumber)"
+            throw Fault(part: part, reason: "\(place): \(explain(error.error))")
         } catch {
             throw Fault(part: part, reason: "is not a Mustache template")
         }

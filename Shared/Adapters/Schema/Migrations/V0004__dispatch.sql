@@ -38,7 +38,7 @@ CREATE UNIQUE INDEX attempt_one_hand_over ON attempt (blast_id, recipient_no)
     WHERE state IN ('wire', 'in_doubt', 'accepted', 'resolved_sent');
 CREATE INDEX attempt_unreported ON attempt (blast_id, recipient_no) WHERE fact IS NOT NULL AND reported_at IS NULL;
 CREATE INDEX attempt_due ON attempt (blast_id, next_at) WHERE next_at IS NOT NULL;
-CREATE INDEX attempt_open ON attempt (wire_at) WHERE state IN ('wire', 'in_doubt');
+CREATE INDEX attempt_open ON attempt (blast_id, wire_at) WHERE state IN ('wire', 'in_doubt');
 INSERT INTO daily_table VALUES ('attempt', 'WITH (fillfactor = 70)');
 SELECT protect_tenant_table('attempt', '{rollcall_report}', '{rollcall_dispatch}');
 GRANT SELECT, INSERT, UPDATE ON attempt TO rollcall_dispatch;
