@@ -1,0 +1,52 @@
+import Contracts
+import Delivery
+import Kafka
+import Logging
+import Runtime
+
+/// Puts records on their topics for somebody who waits for an answer.
+struct EventPublisher: Sendable {
+    /// How long the broker may take. Short enough to answer 503 within the request's deadline.
+    static let patience = Duration.seconds(5)
+    private static let recordsMax = 40_000
+
+    private let producer: KafkaProducer
+    private let metrics: IngesterMetrics
+    private let broker: OutageLog
+    private let inHand = Budget(recordsMax)
+
+    init(producer: KafkaProducer, metrics: IngesterMetrics, logger: Logger) {
+        self.producer = producer
+        self.metrics = metrics
+        broker = OutageLog("the message broker", logger: logger)
+    }
+
+    /// Returns when the broker has acknowledged every record.
+    ///
+    /// - Throws: a 503 `Problem` with `Retry-After`; any subset of the records may be on the topics then, and saying
+    ///   them again changes nothing.
+    func publish(_ records: [ProducerRecord]) async throws {
+        guard inHand.take(records.count) else {
+            throw Problem.unavailable(
+                detail: "Too many events wait for the message broker. Send the request again later.")
+        }
+        defer { inHand.giveBack(records.count) }
+        let started = ContinuousClock.now
+        do {
+            try await producer.send(records)
+        } catch let error as KafkaError {
+            broker.failed(error)
+            throw Problem.unavailable(detail: "The message broker does not answer now. Send the request again later.")
+        }
+        metrics.produceSeconds.observe(ContinuousClock.now - started)
+        broker.worked()
+    }
+}
+
+extension ProducerRecord {
+    init(_ event: DeliveryEvent) throws {
+        self.init(
+            topic: Topic.deliveryEvents.name, key: event.key, value: try event.value(),
+            headers: event.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) })
+    }
+}
