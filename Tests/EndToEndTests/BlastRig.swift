@@ -282,7 +282,7 @@ final class BlastRig {
         for vocabulary in StatusVocabulary.all {
             let answer = try await call("GET", "/v1/blasts/\(blast)/counts?vocabulary=\(vocabulary.name)", "report")
             try #require(answer.status == 200, "\(answer.text)")
-            let counts = try #require(try answer.json()["counts"] as? [[String: Any]])
+            let counts = try #require(try answer.json()["words"] as? [[String: Any]])
             #expect(counts.compactMap { $0["n"] as? Int }.reduce(0, +) == audience, "\(vocabulary.name)")
         }
     }

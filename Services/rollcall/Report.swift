@@ -1,0 +1,62 @@
+import ArgumentParser
+import Delivery
+
+struct Report: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print the counts of a blast in the words of a product.",
+        discussion: "The key comes from ROLLCALL_API_KEY. The counts always sum to the audience.")
+
+    @Option(help: "The report API's address, such as http://127.0.0.1:8082.") var url: String
+    @Option(help: "The API key; better set ROLLCALL_API_KEY.") var key: String?
+    @Option(help: "The blast's id.") var blast: String
+    @Option(help: "The words to show; the default is the district's.") var vocabulary: String?
+
+    func validate() throws {
+        guard BlastID(blast) != nil else { throw ValidationError("\(blast) is no blast's id.") }
+    }
+
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
+    private struct Document: Decodable {
+        let title: String
+        let sending_ended_at: String?
+    }
+
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
+    private struct Counts: Decodable {
+        struct Word: Decodable {
+            let word: String
+            let n: Int
+        }
+        let state: String
+        let audience: Int
+        let late_bounces: Int
+        let words: [Word]
+    }
+
+    func run() async throws {
+        let client = try APIClient(base: url, key: key)
+        let document = try await client.get("v1/blasts/\(blast)").decoded(Document.self)
+        let counts = try await client.get(
+            "v1/blasts/\(blast)/counts", query: vocabulary.map { ["vocabulary": $0] } ?? [:]
+        ).decoded(Counts.self)
+        Terminal.say("")
+        Terminal.say(Terminal.plain(document.title))
+        Terminal.say("\(counts.state)\(document.sending_ended_at.map { ", sending ended \($0)" } ?? "")")
+        Terminal.say("")
+        for row in counts.words where row.n > 0 { Terminal.say(Self.line(row.word, row.n, of: counts.audience)) }
+        Terminal.say("  " + String(repeating: "─", count: 40))
+        Terminal.say(Self.line("Recipients", counts.audience, of: counts.audience))
+        if counts.late_bounces > 0 {
+            Terminal.say("\n  \(counts.late_bounces) were delivered and came back later; they keep Delivered.")
+        }
+    }
+
+    private static func line(_ word: String, _ n: Int, of audience: Int) -> String {
+        let name = Terminal.plain(word)
+        let count = String(n)
+        let share = audience > 0 ? "\((n * 1000 / audience + 5) / 10) %" : ""
+        return "  " + name + String(repeating: " ", count: max(1, 24 - name.count))
+            + String(repeating: " ", count: max(0, 8 - count.count)) + count
+            + String(repeating: " ", count: max(1, 8 - share.count)) + share
+    }
+}
