@@ -35,6 +35,6 @@ struct Audit: AsyncParsableCommand {
             if !quiet { Terminal.say("\(blasts.count) blasts, \(findings) findings") }
             return findings
         }
-        guard findings == 0 else { throw ExitCode(Failure.refused) }
+        guard findings == 0 else { throw Failure("\(findings) findings: not everything is accounted for") }
     }
 }

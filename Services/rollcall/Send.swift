@@ -34,10 +34,12 @@ struct Send: AsyncParsableCommand {
         guard !watch || reportURL != nil else { throw ValidationError("--watch needs --report-url.") }
     }
 
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Made: Decodable {
         let blast_id: String
     }
 
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Uploaded: Decodable {
         struct Fault: Decodable {
             let line: Int
@@ -50,6 +52,7 @@ struct Send: AsyncParsableCommand {
         let faults: [Fault]
     }
 
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Summary: Decodable {
         struct Field: Decodable {
             let name: String
@@ -59,6 +62,7 @@ struct Send: AsyncParsableCommand {
         let missing_fields: [String]
     }
 
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Sent: Decodable {
         let audience: Int
         let send_requested_at: String

@@ -2,6 +2,7 @@ import Contracts
 import Delivery
 import Postgres
 
+// swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
 /// A blast as its sender sees it.
 struct BlastResource: Encodable, Sendable {
     struct From: Encodable, Sendable {

@@ -1,8 +1,10 @@
 import Delivery
 import Postgres
 
+// swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
 /// What sending a blast will mean, before it is sent.
 struct BlastSummary: Encodable, Sendable {
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     struct Field: Encodable, Sendable {
         let name: String
         /// False: no column of the list has it, and the blast cannot be sent.

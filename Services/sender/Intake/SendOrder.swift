@@ -7,6 +7,7 @@ import Signing
 
 /// The order to send a blast, given once however often it is repeated.
 struct SendOrder: Sendable {
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     /// What the order set in motion. The same for every repetition of it.
     struct Receipt: Encodable, Sendable {
         let blast_id: String

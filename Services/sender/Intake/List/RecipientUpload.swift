@@ -12,6 +12,7 @@ import Signing
 /// Row-level security forbids COPY into the recipients themselves, and the temporary table keeps the blast unlocked while
 /// a slow client sends.
 struct RecipientUpload: Sendable {
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     /// A recipient that no message can reach.
     struct RowFault: Encodable, Sendable {
         let line: Int
@@ -21,6 +22,7 @@ struct RecipientUpload: Sendable {
         let reason: String
     }
 
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     /// The answer to an upload.
     struct Result: Encodable, Sendable {
         let blast_id: String
