@@ -7,6 +7,12 @@ public enum HTTP {
         public let status: Int
         public let headers: [String: String]
         public let body: Data
+        public init(status: Int, headers: [String: String], body: Data) {
+            self.status = status
+            self.headers = headers
+            self.body = body
+        }
+
         public var text: String { String(decoding: body, as: UTF8.self) }
 
         public func json() throws -> [String: Any] {
