@@ -14,7 +14,9 @@ struct Rollcall: AsyncParsableCommand {
             Exit codes: 0 done; 1 refused, or something is off; 64 wrong command line; 69 a server does not answer; \
             77 the key is not accepted; 78 a setting is missing.
             """,
-        subcommands: [Migrate.self, Topics.self, Districts.self, Keys.self, Send.self, Watch.self, Report.self, Audit.self])
+        subcommands: [
+            Migrate.self, Topics.self, Districts.self, Keys.self, Send.self, Watch.self, Report.self, Audit.self,
+        ])
 
     static func main() async {
         do {
