@@ -117,7 +117,7 @@ let package = Package(
             "report-api",
             [
                 "Delivery", "Mail", "Contracts", "Kafka", "Postgres", "Signing", "Runtime", logging, hummingbird,
-                httpTypes, nio, lifecycle, mustache,
+                httpTypes, nio, lifecycle, mustache, crypto,
             ], resources: [.embedInCode("Pages")]),
         service("rollcall", ["Delivery", "Contracts", "Kafka", "Postgres", "Schema", "Signing", arguments]),
 
@@ -155,6 +155,12 @@ let package = Package(
         tests(
             "IngesterTests",
             ["Delivery", "Contracts", "Kafka", "Postgres", "Signing", "TestKit", "event-ingester"]),
+        tests(
+            "ReportTests",
+            [
+                "Delivery", "Contracts", "Kafka", "Postgres", "Runtime", "Signing", "TestKit", "report-api", logging,
+                hummingbird, lifecycle,
+            ]),
         tests("TidyTests", []),
         tests(
             "EndToEndTests",
