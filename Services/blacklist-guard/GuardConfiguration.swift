@@ -5,7 +5,8 @@ import Runtime
 /// The guard's own settings, next to the common ones.
 struct GuardConfiguration {
     static let connectionsSetting = Setting.int(
-        "guard.database.connections", default: 6, in: 3...64, doc: "PostgreSQL connections, besides two for emergencies")
+        "guard.database.connections", default: 6, in: 3...64,
+        doc: "PostgreSQL connections, besides two for emergencies")
     static let publishIntervalSetting = Setting.duration(
         "guard.publish.interval", default: .seconds(2), in: .milliseconds(50) ... .seconds(10),
         doc: "how often rows that were committed but not published are looked for")

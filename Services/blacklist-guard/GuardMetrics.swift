@@ -18,7 +18,8 @@ struct GuardMetrics: Sendable {
         screenSeconds = registry.histogram(
             "rollcall_guard_screen_seconds", help: "Time to screen and commit one chunk.")
         changes = registry.counter(
-            "rollcall_guard_blacklist_changes_total", help: "Blacklist entries created, renewed, reset or added by hand.")
+            "rollcall_guard_blacklist_changes_total",
+            help: "Blacklist entries created, renewed, reset or added by hand.")
         freshnessAge = registry.gauge(
             "rollcall_guard_freshness_age_seconds",
             help: "Age of the oldest partition's proof that everything has been learned, by the database clock.")
