@@ -19,7 +19,7 @@ struct EventIngester {
             let database = PostgresPool(HitWriter.bounded(postgres), size: 3, leaseTimeout: .seconds(3))
             let links = PostgresPool(BlastLinks.impatient(postgres), size: 2, leaseTimeout: .seconds(1))
             let linkOutage = OutageLog("looking links up", logger: context.logger)
-            let producer = try KafkaProducer(kafka, messageTimeout: EventPublisher.patience)
+            let producer = try EventPublisher.producer(kafka)
             let admin = try KafkaAdmin(kafka)
             FirstContact.require("postgres", context.readiness) { _ = try await database.query("SELECT 1") }
             FirstContact.require("topics", context.readiness) {

@@ -18,9 +18,10 @@ final class OutageLog: Sendable {
             defer { isOut = true }
             return !isOut
         }
-        if isNew { logger.warning("\(what) does not work", metadata: ["cause": "\(error)"]) }
+        logger.log(level: isNew ? .warning : .debug, "\(what) does not work", metadata: ["cause": "\(error)"])
     }
 
+    /// Passes on what `body` returns or throws.
     func watch<Value>(_ body: () async throws -> Value) async throws -> Value {
         do {
             let value = try await body()

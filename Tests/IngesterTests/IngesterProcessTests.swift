@@ -1,6 +1,7 @@
 import Contracts
 import Delivery
 import Foundation
+import Glibc
 import Kafka
 import Postgres
 import Signing
@@ -133,6 +134,27 @@ import Testing
                 $0 == DeliveryFacts(.opened, .clicked)
             }
             #expect(try await ingester.terminate() == 0)
+        }
+    }
+
+    @Test func `a broker that froze and goes on is used again`() async throws {
+        try await IngesterRig.with("ingester-frozen", ownStack: true) { rig in
+            try await rig.start()
+            #expect(try await rig.post([rig.event("before", "sent", 1)]).status == 202)
+            let file = rig.stack.stateFolder.appending(path: "run/broker.pid")
+            let words = try String(contentsOf: file, encoding: .utf8).split(separator: " ")
+            let broker = try #require(words.first.flatMap { Int32($0) })
+            #expect(kill(broker, SIGSTOP) == 0)
+            defer { kill(broker, SIGCONT) }
+            #expect(try await rig.post([rig.event("during", "delivered", 1)]).status == 503)
+            #expect(try await rig.request("GET", "/o/\(rig.token(.open, 2))").status == 200)
+            #expect(kill(broker, SIGCONT) == 0)
+            _ = try await eventually("the broker is used again") {
+                try await rig.post([rig.event("after", "delivered", 1)]).status
+            } until: {
+                $0 == 202
+            }
+            #expect(try await rig.facts(of: 1) == DeliveryFacts(.sent, .delivered))
         }
     }
 

@@ -37,7 +37,7 @@ struct JudgeLoop: Service {
     /// True when there may be more to do at once.
     private func turn() async throws -> Bool {
         let published = try await store.publish { events in
-            try await publisher.publish(events.map { try ProducerRecord($0) })
+            try await publisher.send(events.map { try ProducerRecord($0) })
         }
         let judged = try await store.judge()
         for fact in judged.facts { metrics.countJudged(fact) }
