@@ -40,30 +40,17 @@ struct ConsumerLoop: Sendable {
     private func session(_ sink: inout some RecordSink, _ trouble: inout Trouble) async throws {
         try await requireTopics()
         let consumer = try KafkaConsumer(kafka, groupID: group, enablePartitionEOF: sink.watchesEnds)
-        var isJoining = false
         do {
-            try await read(consumer, &sink, &trouble, &isJoining)
-            await leave(consumer, isJoining: isJoining)
+            try await read(consumer, &sink, &trouble)
+            await consumer.close()
         } catch {
-            await leave(consumer, isJoining: isJoining)
+            await consumer.close()
             throw error
         }
     }
 
-    /// A member that leaves politely while its group still forms is waited for by the local broker for ever, and nobody
-    /// gets a partition again; so a join that is under way is finished first, within a bound.
-    private func leave(_ consumer: KafkaConsumer, isJoining: Bool) async {
-        let deadline = ContinuousClock.now + .seconds(4)
-        while isJoining, ContinuousClock.now < deadline,
-            let step = try? await consumer.next(max: 1, wait: Self.pollWait)
-        {
-            if case .assigned = step { break }
-        }
-        await consumer.close()
-    }
-
     private func read(
-        _ consumer: KafkaConsumer, _ sink: inout some RecordSink, _ trouble: inout Trouble, _ isJoining: inout Bool
+        _ consumer: KafkaConsumer, _ sink: inout some RecordSink, _ trouble: inout Trouble
     ) async throws {
         guard let cluster = try await consumer.clusterID(timeout: .seconds(5)) else {
             throw LoopError("the broker tells no cluster id")
@@ -71,7 +58,6 @@ struct ConsumerLoop: Sendable {
         try await sink.open(cluster: cluster)
         sink.release()
         try await consumer.subscribe(topics.map(\.name))
-        isJoining = true
         var watch = ClusterWatch(cluster: cluster, interval: clusterCheck)
         var positions: [TopicPartition: StartOffset] = [:]
         while !Task.isShuttingDownGracefully {
@@ -86,13 +72,11 @@ struct ConsumerLoop: Sendable {
             var hadRecords = false
             switch try await consumer.next(max: Self.batchRecordsMax, wait: Self.pollWait) {
             case .assigned(let partitions):
-                isJoining = false
                 sink.release()
                 positions = try await sink.starts(of: partitions)
                 try await consumer.assign(positions)
             case .revoked:
-                isJoining = true
-                sink.release()
+                        sink.release()
                 positions = [:]
                 try await consumer.unassign()
             case .offsetOutOfRange(let partition):

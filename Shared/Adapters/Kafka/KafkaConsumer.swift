@@ -19,6 +19,8 @@ internal import BlockingExecutor
 public actor KafkaConsumer {
     private let thread: DedicatedThread
     private var handle: RdkafkaConsumerHandle?
+    /// The group is being joined: it has been asked for partitions and has not answered yet.
+    private var isJoining = false
 
     public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe thread.asUnownedSerialExecutor() }
 
@@ -37,6 +39,7 @@ public actor KafkaConsumer {
     /// Joins the group for these topics. The partitions follow as ``ConsumerStep/assigned(_:)``.
     public func subscribe(_ topics: [String]) throws {
         try open(handle?.subscribe(topics))
+        isJoining = true
     }
 
     /// Waits up to `wait` for something to happen and returns it. Returns as soon as anything is there; takes along up
@@ -46,7 +49,13 @@ public actor KafkaConsumer {
     /// tells why. Throws when the client is unusable, the broker refuses access, or a record is corrupt.
     public func next(max: Int, wait: Duration) throws -> ConsumerStep {
         precondition(max > 0, "a step takes at least one record")
-        return try open(handle?.next(max: max, wait: wait))
+        let step = try open(handle?.next(max: max, wait: wait))
+        switch step {
+        case .assigned: isJoining = false
+        case .revoked: isJoining = true
+        default: break
+        }
+        return step
     }
 
     /// Starts reading exactly these partitions, each where it says, and stops reading any other.
@@ -102,7 +111,14 @@ public actor KafkaConsumer {
 
     /// Leaves the group, so that others take over at once, and ends the thread. Takes about a millisecond, and at most
     /// five seconds when the coordinator does not answer. Every later call throws ``KafkaError/Code/closed``.
+    ///
+    /// A join under way is finished first, within four seconds: the local broker waits for ever for a member that left
+    /// politely while its group was forming, and nobody gets a partition again.
     public func close() {
+        let deadline = ContinuousClock.now + .seconds(4)
+        while isJoining, ContinuousClock.now < deadline {
+            guard (try? next(max: 1, wait: .milliseconds(200))) != nil else { break }
+        }
         handle?.close(within: .seconds(5))
         handle = nil
         thread.stop()

@@ -26,7 +26,9 @@ public struct KafkaError: Error, Sendable, Hashable, CustomStringConvertible {
         public static let groupAuthorizationFailed = Code(rawValue: 30)
         public static let clusterAuthorizationFailed = Code(rawValue: 31)
         public static let topicAlreadyExists = Code(rawValue: 36)
+        public static let invalidProducerEpoch = Code(rawValue: 47)
         public static let unknownProducerID = Code(rawValue: 59)
+        public static let producerFenced = Code(rawValue: 90)
     }
 
     public let code: Code

@@ -7,6 +7,11 @@ actor ProducerLoop {
     private static let parkedRetryInterval = Duration.milliseconds(250)
     private static let idleWait = Duration.seconds(1)
     private static let clusterCheckInterval = Duration.seconds(1)
+    /// The broker no longer takes anything under this producer's id: librdkafka does not count these as fatal and would
+    /// be refused from then on.
+    private static let endsProducerID: Set<KafkaError.Code> = [
+        .invalidProducerEpoch, .unknownProducerID, .producerFenced,
+    ]
     private static let purgeWait = Duration.milliseconds(500)
     private static let destroyWait = Duration.seconds(2)
 
@@ -123,6 +128,9 @@ actor ProducerLoop {
             }
         }
         if case .message(let message) = event { inbox.note(message) }
+        if let refusal = reports.lazy.compactMap(\.1).first(where: { Self.endsProducerID.contains($0.code) }) {
+            return .fatal(refusal.reason)
+        }
         return event ?? .nothing
     }
 
