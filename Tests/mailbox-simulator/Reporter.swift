@@ -34,7 +34,6 @@ final class Reporter: Sendable {
 
     private struct Visit: Sendable {
         let request: HTTPClient.Request
-        let mustSucceed: Bool
     }
 
     private struct State {
@@ -149,16 +148,14 @@ final class Reporter: Sendable {
                             ("User-Agent", Agent.provider.rawValue),
                         ], body: Array("List-Unsubscribe=One-Click".utf8))
                 }
-                schedule(request.map { [Visit(request: $0, mustSucceed: true)] } ?? [], followUp.after, on: eventLoop)
+                schedule(request.map { [Visit(request: $0)] } ?? [], followUp.after, on: eventLoop)
             }
         }
     }
 
     private func visit(_ urls: [String], _ agent: Agent, after delay: Int64, on eventLoop: any EventLoop) {
         let visits = urls.map { url in
-            Visit(
-                request: HTTPClient.Request(method: .GET, url: url, headers: [("User-Agent", agent.rawValue)]),
-                mustSucceed: false)
+            Visit(request: HTTPClient.Request(method: .GET, url: url, headers: [("User-Agent", agent.rawValue)]))
         }
         schedule(visits, delay, on: eventLoop)
     }
@@ -223,9 +220,7 @@ final class Reporter: Sendable {
     private func sendVisits() async {
         while let batches = await visits.next(upTo: 1) {
             for visit in batches.joined() {
-                let isDone =
-                    visit.mustSucceed
-                    ? await retry { visit.request } : ((try? await http.send(visit.request)).map { $0 < 400 } ?? false)
+                let isDone = await retry { visit.request }
                 state.withLock { state in
                     if isDone { state.counts.visits += 1 } else { state.counts.failedVisits += 1 }
                 }
@@ -238,7 +233,8 @@ final class Reporter: Sendable {
         let end = ContinuousClock.now + settings.retryFor
         var pause = Duration.milliseconds(200)
         while true {
-            if let status = try? await http.send(request()), (200..<300).contains(status) { return true }
+            let status = try? await http.send(request())
+            if let status, (200..<400).contains(status) { return true }
             guard ContinuousClock.now + pause < end, !Task.isCancelled else { return false }
             try? await Task.sleep(for: pause)
             pause = min(pause * 2, .seconds(10))

@@ -8,7 +8,7 @@ import ServiceLifecycle
 ///
 /// While the database is away the buffer keeps what it can hold.
 struct HitWriter: Service {
-    private static let interval = Duration.milliseconds(100)
+    private static let interval = Duration.milliseconds(25)
     private static let batchMax = 1000
 
     let context: ProgramContext
@@ -37,6 +37,7 @@ struct HitWriter: Service {
             try await flush()
         } catch {
             let lost = buffer.take(.max).count
+            buffer.finish(lost)
             metrics.hitsLost.increment(by: lost)
             context.logger.error(
                 "opens and clicks are lost: the database took no more",
@@ -58,6 +59,7 @@ struct HitWriter: Service {
             guard !batch.isEmpty else { return }
             do {
                 try await write(batch)
+                buffer.finish(batch.count)
             } catch {
                 buffer.putBack(batch)
                 throw error

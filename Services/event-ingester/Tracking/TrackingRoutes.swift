@@ -15,14 +15,14 @@ struct TrackingRoutes: Sendable {
     let links: LinkCache
 
     func add(to router: Router<ServiceRequestContext>) {
-        router.get("o/:token") { request, context in open(request, context) }
+        router.get("o/:token") { request, context in await open(request, context) }
         router.get("c/:token") { request, context in try await click(request, context) }
     }
 
-    private func open(_ request: Request, _ context: ServiceRequestContext) -> Response {
+    private func open(_ request: Request, _ context: ServiceRequestContext) async -> Response {
         var text = context.parameters.get("token") ?? ""
         if text.hasSuffix(".gif") { text.removeLast(4) }
-        if let token = tokens.verify(text), token.purpose == .open { record(token, .open, request) }
+        if let token = tokens.verify(text), token.purpose == .open { await record(token, .open, request) }
         return Response(
             status: .ok, headers: [.contentType: "image/gif"],
             body: .init(byteBuffer: ByteBuffer(bytes: Self.transparentGIF)))
@@ -34,7 +34,7 @@ struct TrackingRoutes: Sendable {
         }
         switch await links.destination(of: token.delivery.blast, link: token.link) {
         case .destination(let url):
-            record(token, .click, request)
+            await record(token, .click, request)
             return Response(status: .found, headers: [.location: url])
         case .unknown: throw Self.unknown
         case .notNow:
@@ -43,8 +43,8 @@ struct TrackingRoutes: Sendable {
         }
     }
 
-    private func record(_ token: LinkToken, _ kind: Hit.Kind, _ request: Request) {
-        hits.add(
+    private func record(_ token: LinkToken, _ kind: Hit.Kind, _ request: Request) async {
+        await hits.keep(
             Hit(
                 delivery: token.delivery, district: token.district, kind: kind, link: kind == .click ? token.link : nil,
                 method: request.method == .head ? "HEAD" : "GET", userAgent: request.headers[.userAgent]))
