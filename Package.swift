@@ -158,8 +158,8 @@ let package = Package(
         tests(
             "ReportTests",
             [
-                "Delivery", "Contracts", "Kafka", "Postgres", "Runtime", "Signing", "TestKit", "report-api", logging,
-                hummingbird, lifecycle,
+                "Delivery", "Contracts", "Kafka", "Postgres", "Runtime", "Signing", "TestKit", "report-api",
+                "status-projector", logging, hummingbird, lifecycle,
             ]),
         tests("TidyTests", []),
         tests(

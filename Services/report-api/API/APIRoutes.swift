@@ -1,0 +1,164 @@
+import Contracts
+import Delivery
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import Postgres
+import Runtime
+
+/// The JSON API under `/v1`: a bearer key, and the key's district alone. Another district's things, expired ones and
+/// ones that never were are the same answer.
+struct APIRoutes: Sendable {
+    let pool: PostgresPool
+    let keys: KeyRing
+    let commands: CommandStore
+    let commandWake: CommandWake
+
+    private static let limits = 1...500
+
+    func register<Context: RequestContext & Sendable>(on router: Router<Context>) {
+        router.get("/v1/blasts") { request, _ in try await blasts(request) }
+        router.get("/v1/blasts/:blast") { request, context in try await blast(request, context.parameters) }
+        router.get("/v1/blasts/:blast/counts") { request, context in try await counts(request, context.parameters) }
+        router.get("/v1/blasts/:blast/recipients") { request, context in
+            try await recipients(request, context.parameters)
+        }
+        router.get("/v1/blasts/:blast/recipients/:number") { request, context in
+            try await recipient(request, context.parameters)
+        }
+        router.get("/v1/blacklist") { request, _ in try await blacklist(request) }
+        router.post("/v1/blacklist/reset") { request, _ in try await reset(request) }
+        router.get("/v1/commands/:command") { request, context in try await command(request, context.parameters) }
+    }
+
+    private func reader(_ request: Request) async throws -> Caller {
+        let caller = try await keys.caller(of: request)
+        try caller.require(.read, .admin)
+        return caller
+    }
+
+    private func blasts(_ request: Request) async throws -> Response {
+        let caller = try await reader(request)
+        let fields = try FormFields.query(request)
+        let limit = try fields.number("limit", default: 50, in: Self.limits)
+        let before = try PageCursor.blast(fields["cursor"])
+        let documents = try await pool.reading(caller.district) { connection in
+            try await BlastDocument.page(before: before, limit: limit + 1, on: connection)
+        }
+        let page = documents.prefix(limit)
+        return try Self.json(
+            ListResource(
+                items: page.map(BlastResource.init),
+                next_cursor: documents.count > limit ? page.last.map { PageCursor.encode(blast: $0.id) } : nil))
+    }
+
+    private func blast(_ request: Request, _ parameters: Parameters) async throws -> Response {
+        let caller = try await reader(request)
+        let id = try Self.blastID(parameters)
+        return try Self.json(
+            BlastResource(
+                try await pool.reading(caller.district) { try await BlastDocument.read(id, on: $0) }))
+    }
+
+    private func counts(_ request: Request, _ parameters: Parameters) async throws -> Response {
+        let caller = try await reader(request)
+        let id = try Self.blastID(parameters)
+        let fields = try FormFields.query(request)
+        let document = try await pool.reading(caller.district) { try await BlastDocument.read(id, on: $0) }
+        let vocabulary = try StatusVocabulary.asked(fields, else: document.district.vocabulary)
+        let numbers = document.counts.entries.map { "\($0.facts.bits):\($0.n)" }.joined(separator: ",")
+        let tag = EntityTag(of: "\(document.id) \(vocabulary.name) \(document.state.rawValue) \(numbers)")
+        if tag.isKnown(to: request) { return tag.notModified }
+        var response = try Self.json(CountsResource(document, vocabulary))
+        response.headers[.eTag] = tag.text
+        return response
+    }
+
+    private func recipients(_ request: Request, _ parameters: Parameters) async throws -> Response {
+        let caller = try await reader(request)
+        let id = try Self.blastID(parameters)
+        let fields = try FormFields.query(request)
+        return try await pool.reading(caller.district) { connection in
+            let document = try await BlastDocument.read(id, on: connection)
+            let vocabulary = try StatusVocabulary.asked(fields, else: document.district.vocabulary)
+            let query = try RecipientQuery(fields, vocabulary, limits: Self.limits)
+            let page = try await query.run(document, on: connection)
+            return try Self.json(
+                ListResource(
+                    items: page.rows.map { RecipientResource($0, vocabulary) },
+                    next_cursor: page.next.map { PageCursor.encode(recipient: $0) }))
+        }
+    }
+
+    private func recipient(_ request: Request, _ parameters: Parameters) async throws -> Response {
+        let caller = try await reader(request)
+        let id = try Self.blastID(parameters)
+        let fields = try FormFields.query(request)
+        return try await pool.reading(caller.district) { connection in
+            let document = try await BlastDocument.read(id, on: connection)
+            let vocabulary = try StatusVocabulary.asked(fields, else: document.district.vocabulary)
+            let number = try Self.recipientNumber(parameters)
+            let history = try await DeliveryHistory.read(number, of: document, on: connection)
+            return try Self.json(DeliveryResource(document, history, vocabulary))
+        }
+    }
+
+    private func blacklist(_ request: Request) async throws -> Response {
+        let caller = try await reader(request)
+        let query = try BlacklistQuery(try FormFields.query(request), limits: Self.limits)
+        let page = try await pool.reading(caller.district) { try await query.run(on: $0) }
+        return try Self.json(
+            ListResource(
+                items: page.entries.map(BlacklistResource.init),
+                next_cursor: page.next.map { PageCursor.encode(address: $0) }))
+    }
+
+    private struct Reset: Decodable {
+        let address: String
+        let reason: String
+    }
+
+    private func reset(_ request: Request) async throws -> Response {
+        let caller = try await keys.caller(of: request)
+        try caller.require(.admin)
+        let octets = try await request.octets(upTo: 8192)
+        let order: Reset
+        do {
+            order = try StrictJSON.decode(Reset.self, from: octets)
+        } catch {
+            throw ReportProblems.body("Send a JSON object with the members address and reason: \(error.reason).")
+        }
+        let id = try await commands.resetBlacklist(address: order.address, reason: order.reason, by: caller)
+        commandWake.signal()
+        var response = try Self.json(
+            CommandResource(try await commands.find(id, by: caller)), status: .accepted)
+        response.headers[.location] = "/v1/commands/\(id)"
+        return response
+    }
+
+    private func command(_ request: Request, _ parameters: Parameters) async throws -> Response {
+        let caller = try await reader(request)
+        guard let id = parameters.get("command").flatMap({ BlastID($0) }) else {
+            throw ReportProblems.noSuchCommand
+        }
+        return try Self.json(CommandResource(try await commands.find(id, by: caller)))
+    }
+
+    static func blastID(_ parameters: Parameters) throws(Problem) -> BlastID {
+        guard let id = parameters.get("blast").flatMap({ BlastID($0) }) else { throw ReportProblems.noSuchBlast }
+        return id
+    }
+
+    static func recipientNumber(_ parameters: Parameters) throws(Problem) -> Int32 {
+        guard let number = parameters.get("number").flatMap({ Int32($0) }), number > 0 else {
+            throw ReportProblems.noSuchRecipient
+        }
+        return number
+    }
+
+    private static func json(_ value: some Encodable, status: HTTPResponse.Status = .ok) throws -> Response {
+        Response(
+            status: status, headers: [.contentType: "application/json"],
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: try StrictJSON.encode(value))))
+    }
+}

@@ -1,0 +1,132 @@
+import Contracts
+import Delivery
+import Kafka
+import Logging
+import Postgres
+import Runtime
+import ServiceLifecycle
+
+/// Puts commands on their topic, from rows that are not marked as published.
+///
+/// A command that the guard has not carried out is published again when the event history began anew, because an
+/// emptied broker took it along; carrying it out twice equals once.
+struct CommandPublisher: Service {
+    let database: PostgresPool
+    let producer: KafkaProducer
+    let logger: Logger
+    let stuck: StuckLoop
+    let wake = CommandWake()
+
+    private static let commandsMax = 100
+
+    init(context: ProgramContext, database: PostgresPool, producer: KafkaProducer) {
+        self.database = database
+        self.producer = producer
+        logger = context.logger
+        stuck = context.stuckLoop("commands", limit: .seconds(60))
+    }
+
+    func run() async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                try await everyInterval(.seconds(2)) { wake.signal() }
+                wake.finish()
+            }
+            var backoff = Backoff(initial: .milliseconds(200), maximum: .seconds(5))
+            var isFailing = false
+            var history: Int64 = -1
+            for await _ in wake.signals {
+                do {
+                    history = try await republish(after: history)
+                    while try await publish() { stuck.turn() }
+                    stuck.turn()
+                    if isFailing { logger.notice("publishing commands works again") }
+                    isFailing = false
+                    backoff.reset()
+                } catch let error as CancellationError {
+                    throw error
+                } catch {
+                    if !isFailing {
+                        logger.error(
+                            "publishing commands fails; it is tried again until it works",
+                            metadata: ["error": "\(error)"])
+                    }
+                    isFailing = true
+                    if try await pause(for: backoff.next()) { break }
+                    wake.signal()
+                }
+            }
+            try await group.waitForAll()
+        }
+    }
+
+    /// True when there may be more. No row is locked while the broker is waited for; a command published twice is
+    /// carried out once.
+    func publish() async throws -> Bool {
+        let rows = try await database.query(Self.take, [.int(Int64(Self.commandsMax))])
+        guard !rows.isEmpty else { return false }
+        var ids: [(high: UInt64, low: UInt64)] = []
+        var records: [ProducerRecord] = []
+        for row in rows {
+            let id = try row.uuid("command_id")
+            guard let kind = Command.Kind(rawValue: try row.string("kind")) else { continue }
+            ids.append(id)
+            let command = Command(
+                id: BlastID(high: id.high, low: id.low).description, kind: kind,
+                district: DistrictID(try row.int("district_id")), target: try row.string("target"),
+                address: try row.optionalString("address"), actor: try row.string("actor"),
+                reason: try row.string("reason"), atMicroseconds: try row.timestampMicroseconds("created_at"))
+            records.append(
+                ProducerRecord(
+                    topic: Topic.commands.name, key: command.key, value: try command.value(),
+                    headers: command.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) }))
+        }
+        try await producer.send(records)
+        _ = try await database.query(
+            "UPDATE command SET reported_at = clock_timestamp() WHERE command_id = ANY ($1)", [.uuidArray(ids)])
+        return rows.count == Self.commandsMax
+    }
+
+    private func republish(after known: Int64) async throws -> Int64 {
+        let history = try await database.query(
+            "SELECT coalesce(sum(incarnation), 0)::bigint AS history FROM projector_partition")[0].int("history")
+        guard history != known else { return known }
+        for row in try await database.query(Self.recentDistricts) {
+            try await database.withDistrict(DistrictID(try row.int("district_id"))) { connection in
+                _ = try await connection.query(Self.forget, [.int(try row.int("district_id"))])
+            }
+        }
+        return history
+    }
+
+    private static let take = """
+        SELECT command_id, district_id, kind, target, payload ->> 'address' AS address, actor, reason, created_at
+          FROM command WHERE reported_at IS NULL ORDER BY created_at LIMIT $1
+        """
+
+    private static let recentDistricts = """
+        SELECT DISTINCT district_id FROM command
+         WHERE reported_at IS NOT NULL AND created_at > clock_timestamp() - interval '7 days'
+        """
+
+    /// What was carried out can be seen one district at a time only.
+    private static let forget = """
+        UPDATE command c SET reported_at = NULL
+         WHERE c.district_id = $1 AND c.reported_at IS NOT NULL
+           AND c.created_at > clock_timestamp() - interval '7 days'
+           AND NOT EXISTS (SELECT FROM guard_command g WHERE g.command_id = c.command_id)
+        """
+}
+
+/// Signals that come while the publisher works are remembered as one.
+struct CommandWake: Sendable {
+    let signals: AsyncStream<Void>
+    private let continuation: AsyncStream<Void>.Continuation
+
+    init() {
+        (signals, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    }
+
+    func signal() { continuation.yield() }
+    func finish() { continuation.finish() }
+}

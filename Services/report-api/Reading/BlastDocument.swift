@@ -1,0 +1,153 @@
+import Delivery
+import Postgres
+
+/// How many deliveries of a blast have exactly which facts. The sum is the audience, at every moment.
+struct FactCounts: Sendable, Hashable {
+    struct Entry: Sendable, Hashable {
+        let facts: DeliveryFacts
+        let n: Int64
+    }
+
+    let entries: [Entry]
+
+    var total: Int64 { entries.reduce(0) { $0 + $1.n } }
+
+    func count(where condition: (DeliveryFacts) -> Bool) -> Int64 {
+        entries.reduce(0) { condition($1.facts) ? $0 + $1.n : $0 }
+    }
+
+    func count(with fact: DeliveryFact) -> Int64 { count { $0.contains(fact) } }
+
+    /// The words of a vocabulary in rank order, each with its number of deliveries.
+    func words(in vocabulary: StatusVocabulary) -> [(word: String, n: Int64)] {
+        var numbers: [String: Int64] = [:]
+        for entry in entries { numbers[vocabulary.word(for: entry.facts), default: 0] += entry.n }
+        return vocabulary.wordsInOrder.map { ($0, numbers[$0] ?? 0) }
+    }
+}
+
+/// A blast as its report shows it: the document "Email Blast :: subject" and where its deliveries stand.
+struct BlastDocument: Sendable {
+    enum State: String, Sendable {
+        /// Not sent yet.
+        case draft
+        case sending
+        /// Everything is handed over or decided; results still arrive.
+        case sent
+        /// Nothing more is expected.
+        case settled
+    }
+
+    let id: BlastID
+    let subject: String
+    let state: State
+    let audience: Int64
+    let counts: FactCounts
+    let isEmergency: Bool
+    let category: String
+    let school: String?
+    let fromAddress: String
+    let fromName: String?
+    let parent: BlastID?
+    let createdBy: String
+    let createdAt: Int64
+    let sendRequestedAt: Int64?
+    let pausedAt: Int64?
+    let cancelledAt: Int64?
+    let sendingEndedAt: Int64?
+    let expiresAt: Int64?
+    let asOf: Int64
+    let district: District
+
+    var title: String { "Email Blast :: \(subject)" }
+
+    /// Deliveries of which more is to be expected.
+    var open: Int64 { counts.count { !$0.isFinal } }
+
+    static func read(_ id: BlastID, on connection: PostgresConnection) async throws -> BlastDocument {
+        guard
+            let row = try await connection.query(
+                "\(selection) WHERE b.blast_id = $1", [.uuid(high: id.high, low: id.low)]
+            ).first
+        else { throw ReportProblems.noSuchBlast }
+        return try BlastDocument(row)
+    }
+
+    /// Newest first; ids grow with time.
+    static func page(before: BlastID?, limit: Int, on connection: PostgresConnection) async throws -> [BlastDocument] {
+        let start = before ?? BlastID(high: .max, low: .max)
+        return try await connection.query(
+            "\(selection) WHERE b.blast_id < $1 AND b.district_id = current_district() ORDER BY b.blast_id DESC LIMIT $2",
+            [.uuid(high: start.high, low: start.low), .int(Int64(limit))]
+        ).map(BlastDocument.init)
+    }
+
+    private static let selection = """
+        SELECT b.blast_id, b.subject, b.state, b.audience, b.class, b.category, b.school, b.from_address, b.from_name,
+               b.parent_blast_id, b.created_by, b.created_at, b.send_requested_at, b.paused_at, b.cancelled_at,
+               b.sending_ended_at, b.expires_at, clock_timestamp() AS as_of, c.sets, c.numbers,
+               d.name AS district_name, d.time_zone, d.vocabulary
+          FROM blast b JOIN district d ON d.district_id = b.district_id
+          LEFT JOIN LATERAL (
+               SELECT array_agg(s.facts ORDER BY s.facts) AS sets, array_agg(s.n ORDER BY s.facts) AS numbers
+                 FROM (SELECT facts, sum(n)::bigint AS n FROM blast_count WHERE blast_id = b.blast_id
+                        GROUP BY facts HAVING sum(n) <> 0) s) c ON true
+        """
+
+    private init(_ row: PostgresRow) throws {
+        let uuid = try row.uuid("blast_id")
+        id = BlastID(high: uuid.high, low: uuid.low)
+        subject = try row.string("subject")
+        audience = try row.int("audience")
+        let sets = try row.optionalInt8Array("sets") ?? []
+        let numbers = try row.optionalInt8Array("numbers") ?? []
+        counts = FactCounts(
+            entries: zip(sets, numbers).map { FactCounts.Entry(facts: DeliveryFacts(bits: $0 ?? 1), n: $1 ?? 0) })
+        state =
+            switch try row.string("state") {
+            case "draft": .draft
+            case "sent": counts.entries.allSatisfy(\.facts.isFinal) ? .settled : .sent
+            default: .sending
+            }
+        isEmergency = try row.string("class") == "emergency"
+        category = try row.string("category")
+        school = try row.optionalString("school")
+        fromAddress = try row.string("from_address")
+        fromName = try row.optionalString("from_name")
+        parent = try row.optionalUUID("parent_blast_id").map { BlastID(high: $0.high, low: $0.low) }
+        createdBy = try row.string("created_by")
+        createdAt = try row.timestampMicroseconds("created_at")
+        sendRequestedAt = try row.optionalTimestampMicroseconds("send_requested_at")
+        pausedAt = try row.optionalTimestampMicroseconds("paused_at")
+        cancelledAt = try row.optionalTimestampMicroseconds("cancelled_at")
+        sendingEndedAt = try row.optionalTimestampMicroseconds("sending_ended_at")
+        expiresAt = try row.optionalTimestampMicroseconds("expires_at")
+        asOf = try row.timestampMicroseconds("as_of")
+        district = try District(row)
+    }
+}
+
+/// The tenant's own settings.
+struct District: Sendable {
+    let name: String
+    let timeZone: String
+    let vocabulary: StatusVocabulary
+
+    init(_ row: PostgresRow) throws {
+        name = try row.string("district_name")
+        timeZone = try row.string("time_zone")
+        vocabulary = StatusVocabulary.named(try row.string("vocabulary")) ?? .canonical
+    }
+
+    static func read(on connection: PostgresConnection) async throws -> District {
+        guard
+            let row = try await connection.query(
+                """
+                SELECT name AS district_name, time_zone, vocabulary FROM district
+                 WHERE district_id = current_district()
+                """
+            ).first
+        else { throw ReportProblems.unauthorized }
+        return try District(row)
+    }
+}

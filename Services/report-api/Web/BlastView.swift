@@ -1,0 +1,254 @@
+import Delivery
+import Runtime
+
+/// Where a blast stands, in a sentence.
+struct StateText: Sendable {
+    let title: String
+    let text: String
+    /// Milliseconds between two looks at a page of it; 0 when nothing will change by itself.
+    let interval: Int
+    /// Handed over or decided, in thousandths of the audience, while it is being sent.
+    let progress: Int64?
+    let style: String
+
+    init(_ document: BlastDocument) {
+        let total = document.counts.total
+        let done = document.counts.count { $0.intersects(.handedOverMask) }
+        let part = "\(grouped(done)) of \(counted(total, "recipient", "recipients")) \(done == 1 ? "is" : "are") dealt with."
+        switch document.state {
+        case .draft:
+            title = "Draft"
+            text = "Not sent yet. \(counted(total, "recipient is", "recipients are")) on the list."
+            (interval, progress, style) = (2000, nil, "draft")
+        case .sending where document.cancelledAt != nil:
+            title = "Being cancelled"
+            text = part
+            (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "held")
+        case .sending where document.pausedAt != nil:
+            title = "Paused"
+            text = "\(part) Nothing more is sent until somebody resumes it."
+            (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "held")
+        case .sending:
+            title = "Being sent"
+            text = part
+            (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "sending")
+        case .sent:
+            title = document.cancelledAt == nil ? "Sent" : "Cancelled"
+            text = "Results still arrive: \(counted(document.open, "recipient is", "recipients are")) waiting for news."
+            (interval, progress, style) = (2000, nil, "sent")
+        case .settled:
+            title = document.cancelledAt == nil ? "Finished" : "Cancelled"
+            text = "There is a result for every recipient. Opens and clicks may still come in."
+            (interval, progress, style) = (10_000, nil, "settled")
+        }
+    }
+}
+
+/// The page of one blast.
+struct BlastView: Sendable {
+    let document: BlastDocument
+    let vocabulary: StatusVocabulary
+    let query: RecipientQuery
+    let times: LocalTime
+    let state: StateText
+    var page = RecipientQuery.Page(rows: [], next: nil)
+    private let status: String?
+    private let cursor: String?
+    /// Named in the request: links keep it.
+    private let chosenVocabulary: String?
+
+    private static let pageSize = 50
+
+    /// A word that the vocabulary does not have is left out of account: it is that of the page before a change of words.
+    init(_ document: BlastDocument, _ fields: FormFields) throws(Problem) {
+        self.document = document
+        vocabulary = try StatusVocabulary.asked(fields, else: document.district.vocabulary)
+        chosenVocabulary = fields["vocabulary"]
+        times = LocalTime(zone: document.district.timeZone)
+        state = StateText(document)
+        let words = vocabulary
+        status = fields["status"].flatMap { StatusFilter($0, vocabulary: words) == nil ? nil : $0 }
+        cursor = fields["cursor"]
+        var query = RecipientQuery()
+        query.filter = status.flatMap { StatusFilter($0, vocabulary: words) }
+        query.text = try RecipientQuery.text(fields)
+        query.after = try PageCursor.recipient(cursor)
+        query.limit = Self.pageSize
+        self.query = query
+    }
+
+    private func url(_ path: String = "", status: String? = nil, text: String? = nil, cursor: String? = nil) -> String {
+        let fields = FormFields.encode([
+            "vocabulary": chosenVocabulary, "status": status, "q": text, "cursor": cursor,
+        ])
+        return "/blasts/\(document.id)\(path)" + (fields.isEmpty ? "" : "?\(fields)")
+    }
+
+    private func tone(_ word: String) -> String {
+        vocabulary.facts(shownAs: word).facts.last.map { vocabulary.tone(ofFact: $0).rawValue } ?? ""
+    }
+
+    /// The parts that bring themselves up to date.
+    var liveValues: PageValues {
+        var values: PageValues = [
+            "stateTitle": state.title + ".", "stateText": state.text, "stateName": state.title,
+            "stateClass": state.style, "interval": state.interval,
+            "total": counted(document.counts.total, "recipient", "recipients"),
+            "audience": grouped(document.counts.total), "found": found, "hasRows": !page.rows.isEmpty,
+            "rows": page.rows.map(row),
+        ]
+        values["progress"] = state.progress.map { String($0) }
+        let counts = document.counts.words(in: vocabulary).filter { $0.n > 0 }
+        values["counts"] = counts.map { word, n -> PageValues in
+            [
+                "word": word, "key": word.lowercased().replacing(" ", with: "-"), "n": grouped(n), "share": share(n),
+                "tone": tone(word), "url": url(status: word),
+            ]
+        }
+        values["bar"] = bar(counts)
+        values["notes"] = notes
+        values["hasNotes"] = !notes.isEmpty
+        values["pager"] = PageRoutes.pager(
+            first: cursor == nil ? nil : url(status: status, text: query.text),
+            next: page.next.map {
+                url(status: status, text: query.text, cursor: PageCursor.encode(recipient: $0))
+            })
+        return values
+    }
+
+    /// Everything else on the page.
+    var surroundings: PageValues {
+        var values: PageValues = [
+            "id": document.id.description, "subject": document.subject, "emergency": document.isEmergency,
+            "from": document.fromName.map { "\($0) <\(document.fromAddress)>" } ?? document.fromAddress,
+            "when": when, "liveURL": url("/live", status: status, text: query.text, cursor: cursor),
+            "isFiltered": status != nil || query.text != nil, "clearURL": url(), "q": query.text ?? "",
+            "asOf": times.precise(document.asOf),
+        ]
+        values["school"] = document.school
+        values["parent"] = document.parent?.description
+        values["chosenVocabulary"] = chosenVocabulary
+        var options = vocabulary.wordsInOrder.map { word -> PageValues in
+            ["word": word, "value": word, "selected": status?.lowercased() == word.lowercased()]
+        }
+        if status == StatusFilter.lateBounceName {
+            options.append(["word": "Delivered, returned later", "value": StatusFilter.lateBounceName, "selected": true])
+        } else if let fact = status.flatMap(DeliveryFact.init(name:)), vocabulary.facts(shownAs: fact.name).bits == 0 {
+            options.append(["word": fact.plainName, "value": fact.name, "selected": true])
+        }
+        values["words"] = options
+        values["vocabularies"] = StatusVocabulary.all.map { item -> PageValues in
+            ["name": item.name, "title": item.title, "selected": item.name == vocabulary.name]
+        }
+        values["help"] = vocabulary.wordsInOrder.map { word -> PageValues in
+            [
+                "word": word, "tone": tone(word),
+                "meanings": vocabulary.facts(shownAs: word).facts.map { fact -> PageValues in
+                    let words = fact.plainWords
+                    var meaning: PageValues = ["meaning": words.meaning]
+                    meaning["caveat"] = words.caveat
+                    meaning["advice"] = words.advice
+                    return meaning
+                },
+            ]
+        }
+        return values
+    }
+
+    private var when: [PageValues] {
+        func item(_ label: String, _ at: Int64?) -> PageValues? {
+            at.map { times.values($0).merging(["label": label]) { $1 } }
+        }
+        return [
+            document.sendRequestedAt == nil
+                ? item("Made", document.createdAt) : item(document.sendingEndedAt == nil ? "Sending began" : "Sent", document.sendRequestedAt),
+            document.expiresAt.flatMap { at -> PageValues? in
+                var values = times.values(at)
+                values["label"] = "Kept until"
+                values["text"] = times.day(at)
+                return values
+            },
+        ].compactMap(\.self)
+    }
+
+    private func row(_ row: RecipientRow) -> PageValues {
+        let word = vocabulary.word(for: row.facts)
+        let shown = vocabulary.shownFact(for: row.facts)
+        var values: PageValues = [
+            "number": String(row.number), "name": row.name ?? "Recipient \(row.number)",
+            "address": row.address.isEmpty ? "None" : row.address, "word": word,
+            "tone": vocabulary.tone(ofFact: shown).rawValue, "attempts": String(row.attempts),
+            "lateBounce": row.facts.isLateBounce, "url": url("/recipients/\(row.number)"),
+        ]
+        let detail = [row.personRef, row.school].compactMap(\.self).filter { !$0.isEmpty }
+        if !detail.isEmpty { values["detail"] = detail.joined(separator: ", ") }
+        values["response"] = row.response.flatMap { $0.isEmpty ? nil : $0 }
+        values["last"] = row.lastAttemptAt.map { times.values($0) }
+        switch shown.plainWords.tone {
+        case .good, .read: break
+        case .waiting, .underway, .excluded, .problem: values["cause"] = row.cause.flatMap { $0.isEmpty ? nil : $0 }
+        }
+        return values
+    }
+
+    private var found: String {
+        if page.rows.isEmpty {
+            return query.filter == nil && query.text == nil
+                ? "There is no recipient on the list yet." : "Nobody on the list matches."
+        }
+        let shown = Int64(page.rows.count)
+        if query.text != nil { return page.next == nil && cursor == nil ? "\(grouped(shown)) found." : "\(grouped(shown)) shown." }
+        let total = query.filter.map { document.counts.count(where: $0.matches) } ?? document.counts.total
+        return "\(grouped(shown)) of \(grouped(total)) shown."
+    }
+
+    private var notes: [PageValues] {
+        let counts = document.counts
+        let late = counts.count(where: \.isLateBounce)
+        let complaints = counts.count(with: .complained)
+        let machines = counts.count(with: .machineOpen)
+        var notes: [PageValues] = []
+        if late > 0 {
+            notes.append([
+                "text": "\(counted(late, "message was", "messages were")) delivered and returned later.",
+                "url": url(status: StatusFilter.lateBounceName),
+            ])
+        }
+        if complaints > 0 {
+            notes.append([
+                "text": "\(counted(complaints, "recipient", "recipients")) marked the message as spam.",
+                "url": url(status: DeliveryFact.complained.name),
+            ])
+        }
+        if machines > 0 {
+            notes.append([
+                "text": "\(counted(machines, "message was", "messages were")) opened by a program; these do not count as opened."
+            ])
+        }
+        return notes
+    }
+
+    private func share(_ n: Int64) -> String {
+        let total = document.counts.total
+        guard total > 0 else { return "0 %" }
+        let tenths = n * 1000 / total
+        if tenths == 0, n > 0 { return "< 0.1 %" }
+        return tenths % 10 == 0 ? "\(tenths / 10) %" : "\(tenths / 10).\(tenths % 10) %"
+    }
+
+    private func bar(_ counts: [(word: String, n: Int64)]) -> [PageValues] {
+        let total = document.counts.total
+        guard total > 0 else { return [] }
+        var before: Int64 = 0
+        return counts.map { word, n -> PageValues in
+            let x = before * 1000 / total
+            before += n
+            return ["tone": tone(word), "x": String(x), "width": String(max(2, before * 1000 / total - x))]
+        }
+    }
+}
+
+extension DeliveryFact {
+    /// The name for people.
+    var plainName: String { StatusVocabulary.canonical.words[self]?.text ?? name }
+}
