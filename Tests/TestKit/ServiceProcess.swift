@@ -8,6 +8,8 @@ public final class ServiceProcess: Sendable {
     public let log: URL
     private let process: Mutex<Process>
     public let pid: Int32
+    /// Where this process's part of the log begins; earlier processes of the name wrote what stands before.
+    private let logStart: UInt64
 
     /// Starts `program` from the build folder. `admin.listen` is a free port; ask `adminPort()`.
     public init(
@@ -21,7 +23,7 @@ public final class ServiceProcess: Sendable {
             }
         }
         let handle = try FileHandle(forWritingTo: log)
-        try handle.seekToEnd()
+        logStart = try handle.seekToEnd()
         let process = Process()
         process.executableURL = ProjectFolder.program(program)
         process.arguments = arguments
@@ -62,7 +64,13 @@ public final class ServiceProcess: Sendable {
     }
 
     /// What the process has written so far.
-    public func logText() throws -> String { try String(contentsOf: log, encoding: .utf8) }
+    public func logText() throws -> String {
+        let handle = try FileHandle(forReadingFrom: log)
+        try handle.seek(toOffset: logStart)
+        let text = String(decoding: try handle.readToEnd() ?? Data(), as: UTF8.self)
+        try handle.close()
+        return text
+    }
 
     /// The value of a member of the newest log record with this message: `listening` and `admin.port`, for example.
     public func logged(_ message: String, _ member: String) throws -> String? {
