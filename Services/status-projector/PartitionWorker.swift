@@ -61,18 +61,20 @@ actor PartitionWorker {
 
     /// Publishes what earlier owners committed and may not have published, before anything new.
     func recover(zombieHorizon: Duration) async throws {
-        for batch in try await store.batches(of: ownership, after: ownership.publishedSeq) {
-            try await publisher.publish(try await store.changes(in: batch, of: ownership))
-        }
-        publishedSeq = ownership.seq
         if ownership.needsFullRepublication {
             try await republishAll()
             try await store.markRepublished(by: ownership)
-        } else if ownership.isAfterCrash {
-            for batch in try await store.batches(of: ownership, within: zombieHorizon) {
+        } else {
+            for batch in try await store.batches(of: ownership, after: ownership.publishedSeq) {
+                try await publisher.publish(try await store.changes(in: batch, of: ownership))
+            }
+            let late =
+                ownership.isAfterCrash ? try await store.batches(of: ownership, within: zombieHorizon) : []
+            for batch in late {
                 try await publisher.publish(try await store.newestStates(touchedBy: batch, of: ownership))
             }
         }
+        publishedSeq = ownership.seq
         try await markPublished()
         try await store.forgetBatches(of: ownership, olderThan: zombieHorizon)
     }
