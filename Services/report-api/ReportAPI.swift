@@ -16,7 +16,8 @@ struct ReportAPI {
             context.readiness.add("postgres") { _ = try await database.query("SELECT 1 FROM blast LIMIT 1") }
             if configuration.sessionSecret == nil {
                 context.logger.warning(
-                    "report.session.secret is not set: people have to sign in again after every restart of this process")
+                    "report.session.secret is not set: people have to sign in again after every restart of this process"
+                )
             }
             let producer = try KafkaProducer(context.settings.kafka(clientID: "report-api"), messageTimeout: nil)
             let commands = CommandPublisher(context: context, database: database, producer: producer)
@@ -29,8 +30,8 @@ struct ReportAPI {
                 routes.register(on: router)
             }
             return [
-                ClosingService { await database.close() }, ClosingService { await producer.close(timeout: .seconds(5)) },
-                PartitionJanitor(context: context, database: database), commands, server,
+                ClosingService { await database.close() }, PartitionJanitor(context: context, database: database),
+                commands, server,
             ]
         }
     }

@@ -48,6 +48,7 @@ import Testing
                     #expect(policy.contains("default-src 'none'") && !policy.contains("unsafe"))
                     #expect(page.headers["cache-control"] == "no-store")
                     #expect(page.headers["x-content-type-options"] == "nosniff")
+                    #expect(page.headers["referrer-policy"] == "same-origin")
                     #expect(!page.text.contains("style=") && !page.text.contains("<style"))
                 }
             }
@@ -76,6 +77,13 @@ import Testing
             let crossSite = try await rig.post(
                 "/sign-in", "key=\(rig.readKey)", headers: form.merging(["Sec-Fetch-Site": "cross-site"]) { $1 })
             #expect(crossSite.status == 403)
+            for (origin, status) in [
+                ("http://127.0.0.1:\(rig.port)", 303), ("https://evil.example", 403), ("null", 403),
+            ] {
+                let answer = try await rig.post(
+                    "/sign-in", "key=\(rig.readKey)", headers: form.merging(["Origin": origin]) { $1 })
+                #expect(answer.status == status, "\(origin)")
+            }
             let away = try await rig.post("/sign-in", "key=\(rig.readKey)&next=//evil.example/", headers: form)
             #expect(away.headers["location"] == "/")
         }
@@ -110,7 +118,8 @@ import Testing
                 let tag = try #require(page.text.firstMatch(of: /data-tag="([^"]+)"/)).output.1
                     .replacingOccurrences(of: "&quot;", with: "\"")
                 let live = try await rig.page(
-                    "/blasts/\(blast)/live?vocabulary=\(vocabulary.name)", cookie: cookie, headers: ["If-None-Match": tag])
+                    "/blasts/\(blast)/live?vocabulary=\(vocabulary.name)", cookie: cookie,
+                    headers: ["If-None-Match": tag])
                 #expect(live.status == 304)
             }
         }

@@ -44,7 +44,8 @@ import Testing
             let blast = try await rig.blast(people)
             func numbers(_ status: String, _ vocabulary: StatusVocabulary) async throws -> [Int] {
                 let items = try await rig.all(
-                    "/v1/blasts/\(blast)/recipients?limit=50&vocabulary=\(vocabulary.name)&status=\(FormFields.escape(status))")
+                    "/v1/blasts/\(blast)/recipients?limit=50&vocabulary=\(vocabulary.name)&status=\(FormFields.escape(status))"
+                )
                 for item in items where vocabulary.wordsInOrder.contains(status) {
                     #expect(item["status"] as? String == status)
                 }
@@ -99,8 +100,12 @@ import Testing
 
     @Test func `a search takes every character as it is`() async throws {
         try await ReportRig.run { rig in
-            let names = ["100% Ann", "100 Ann", "under_score", "underxscore", #"back\slash"#, "backslash", "O'Brien; --", "ÉLODIE"]
-            let blast = try await rig.blast(names.map { ReportRig.Person(name: $0, address: "x@y.example", facts: .initial) })
+            let names = [
+                "100% Ann", "100 Ann", "under_score", "underxscore", #"back\slash"#, "backslash", "O'Brien; --",
+                "ÉLODIE",
+            ]
+            let blast = try await rig.blast(
+                names.map { ReportRig.Person(name: $0, address: "x@y.example", facts: .initial) })
             func found(_ text: String) async throws -> [String] {
                 try await rig.all("/v1/blasts/\(blast)/recipients?q=\(FormFields.escape(text))")
                     .compactMap { $0["name"] as? String }
@@ -134,7 +139,10 @@ import Testing
                 json["instance"] = nil
                 return json.mapValues { "\($0)" }
             }
-            for suffix in ["", "/counts", "/counts?vocabulary=x", "/recipients", "/recipients?status=x", "/recipients/1", "/recipients/x"] {
+            for suffix in [
+                "", "/counts", "/counts?vocabulary=x", "/recipients", "/recipients?status=x", "/recipients/1",
+                "/recipients/x",
+            ] {
                 let wanted = try await body("/v1/blasts/\(missing)\(suffix)", rig.readKey)
                 #expect(try await body("/v1/blasts/\(blast)\(suffix)", rig.foreignKey) == wanted, "\(suffix)")
                 #expect(try await body("/v1/blasts/\(expired)\(suffix)", rig.readKey) == wanted, "I-22 \(suffix)")
@@ -176,7 +184,9 @@ import Testing
             #expect(same.status == 304)
             #expect(same.body.isEmpty && same.headers["etag"] == tag)
             #expect(try await rig.get(path + "?vocabulary=crisisworks", headers: ["If-None-Match": tag]).status == 200)
-            _ = try await rig.owner.query("INSERT INTO blast_count VALUES ($1, 3, 1, 1, -1), ($1, 3, 1048577, 1, 1)", [.uuid(high: blast.high, low: blast.low)])
+            _ = try await rig.owner.query(
+                "INSERT INTO blast_count VALUES ($1, 3, 1, 1, -1), ($1, 3, 1048577, 1, 1)",
+                [.uuid(high: blast.high, low: blast.low)])
             #expect(try await rig.get(path, headers: ["If-None-Match": tag]).status == 200)
         }
     }

@@ -3,6 +3,7 @@ import Delivery
 
 // The JSON documents. Members that do not apply are left out.
 
+// swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
 struct BlastResource: Encodable {
     let blast_id: String
     let title: String
@@ -45,12 +46,14 @@ struct BlastResource: Encodable {
     }
 }
 
+// swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
 struct ListResource<Item: Encodable>: Encodable {
     let items: [Item]
     /// Where the next page begins; left out on the last.
     let next_cursor: String?
 }
 
+// swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
 struct CountsResource: Encodable {
     struct Word: Encodable {
         let word: String
@@ -94,6 +97,7 @@ struct CountsResource: Encodable {
     }
 }
 
+// swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
 struct RecipientResource: Encodable {
     let recipient_no: Int32
     let name: String?
@@ -133,6 +137,7 @@ struct RecipientResource: Encodable {
     }
 }
 
+// swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
 struct DeliveryResource: Encodable {
     struct Record: Encodable {
         let seq: Int64
@@ -217,6 +222,7 @@ struct DeliveryResource: Encodable {
     }
 }
 
+// swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
 struct BlacklistResource: Encodable {
     let address: String
     let reason: String
@@ -243,6 +249,7 @@ struct BlacklistResource: Encodable {
     }
 }
 
+// swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
 struct CommandResource: Encodable {
     let command_id: String
     let kind: String

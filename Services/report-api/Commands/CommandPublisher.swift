@@ -26,7 +26,17 @@ struct CommandPublisher: Service {
         stuck = context.stuckLoop("commands", limit: .seconds(60))
     }
 
+    /// Closes the producer when the process is asked to stop: what is not acknowledged then is published at the next
+    /// start.
     func run() async throws {
+        try await withGracefulShutdownHandler {
+            try await serve()
+        } onGracefulShutdown: {
+            Task { await producer.close(timeout: .seconds(2)) }
+        }
+    }
+
+    private func serve() async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 try await everyInterval(.seconds(2)) { wake.signal() }

@@ -24,7 +24,7 @@
     });
     if (focused && document.activeElement.id !== focused) {
       var again = document.getElementById(focused);
-      if (again) again.focus({ preventScroll: true });
+      (again || document.getElementById("main")).focus({ preventScroll: true });
     }
     if (before !== state().dataset.state) note.textContent = state().textContent.trim();
   }

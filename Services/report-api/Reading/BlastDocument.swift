@@ -77,7 +77,10 @@ struct BlastDocument: Sendable {
     static func page(before: BlastID?, limit: Int, on connection: PostgresConnection) async throws -> [BlastDocument] {
         let start = before ?? BlastID(high: .max, low: .max)
         return try await connection.query(
-            "\(selection) WHERE b.blast_id < $1 AND b.district_id = current_district() ORDER BY b.blast_id DESC LIMIT $2",
+            """
+            \(selection) WHERE b.blast_id < $1 AND b.district_id = current_district()
+             ORDER BY b.blast_id DESC LIMIT $2
+            """,
             [.uuid(high: start.high, low: start.low), .int(Int64(limit))]
         ).map(BlastDocument.init)
     }

@@ -37,5 +37,6 @@ enum PageCursor {
         return String(content.dropFirst())
     }
 
-    private static let broken = ReportProblems.parameter("cursor", "is not one that this list gave out; begin without it")
+    private static let broken = ReportProblems.parameter(
+        "cursor", "is not one that this list gave out; begin without it")
 }

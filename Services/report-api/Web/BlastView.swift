@@ -14,7 +14,8 @@ struct StateText: Sendable {
     init(_ document: BlastDocument) {
         let total = document.counts.total
         let done = document.counts.count { $0.intersects(.handedOverMask) }
-        let part = "\(grouped(done)) of \(counted(total, "recipient", "recipients")) \(done == 1 ? "is" : "are") dealt with."
+        let part =
+            "\(grouped(done)) of \(counted(total, "recipient", "recipients")) \(done == 1 ? "is" : "are") dealt with."
         switch document.state {
         case .draft:
             title = "Draft"
@@ -59,7 +60,7 @@ struct BlastView: Sendable {
 
     private static let pageSize = 50
 
-    /// A word that the vocabulary does not have is left out of account: it is that of the page before a change of words.
+    /// A word that the vocabulary does not have is left out of account: it is from before a change of words.
     init(_ document: BlastDocument, _ fields: FormFields) throws(Problem) {
         self.document = document
         vocabulary = try StatusVocabulary.asked(fields, else: document.district.vocabulary)
@@ -132,7 +133,9 @@ struct BlastView: Sendable {
             ["word": word, "value": word, "selected": status?.lowercased() == word.lowercased()]
         }
         if status == StatusFilter.lateBounceName {
-            options.append(["word": "Delivered, returned later", "value": StatusFilter.lateBounceName, "selected": true])
+            options.append([
+                "word": "Delivered, returned later", "value": StatusFilter.lateBounceName, "selected": true,
+            ])
         } else if let fact = status.flatMap(DeliveryFact.init(name:)), vocabulary.facts(shownAs: fact.name).bits == 0 {
             options.append(["word": fact.plainName, "value": fact.name, "selected": true])
         }
@@ -161,7 +164,8 @@ struct BlastView: Sendable {
         }
         return [
             document.sendRequestedAt == nil
-                ? item("Made", document.createdAt) : item(document.sendingEndedAt == nil ? "Sending began" : "Sent", document.sendRequestedAt),
+                ? item("Made", document.createdAt)
+                : item(document.sendingEndedAt == nil ? "Sending began" : "Sent", document.sendRequestedAt),
             document.expiresAt.flatMap { at -> PageValues? in
                 var values = times.values(at)
                 values["label"] = "Kept until"
@@ -178,7 +182,8 @@ struct BlastView: Sendable {
             "number": String(row.number), "name": row.name ?? "Recipient \(row.number)",
             "address": row.address.isEmpty ? "None" : row.address, "word": word,
             "tone": vocabulary.tone(ofFact: shown).rawValue, "attempts": String(row.attempts),
-            "lateBounce": row.facts.isLateBounce, "url": url("/recipients/\(row.number)"),
+            "lateBounce": row.facts.isLateBounce, "untried": !row.isAttempted,
+            "url": url("/recipients/\(row.number)"),
         ]
         let detail = [row.personRef, row.school].compactMap(\.self).filter { !$0.isEmpty }
         if !detail.isEmpty { values["detail"] = detail.joined(separator: ", ") }
@@ -197,7 +202,9 @@ struct BlastView: Sendable {
                 ? "There is no recipient on the list yet." : "Nobody on the list matches."
         }
         let shown = Int64(page.rows.count)
-        if query.text != nil { return page.next == nil && cursor == nil ? "\(grouped(shown)) found." : "\(grouped(shown)) shown." }
+        if query.text != nil {
+            return page.next == nil && cursor == nil ? "\(grouped(shown)) found." : "\(grouped(shown)) shown."
+        }
         let total = query.filter.map { document.counts.count(where: $0.matches) } ?? document.counts.total
         return "\(grouped(shown)) of \(grouped(total)) shown."
     }
@@ -222,7 +229,8 @@ struct BlastView: Sendable {
         }
         if machines > 0 {
             notes.append([
-                "text": "\(counted(machines, "message was", "messages were")) opened by a program; these do not count as opened."
+                "text":
+                    "\(counted(machines, "message was", "messages were")) opened by a program, which does not count."
             ])
         }
         return notes

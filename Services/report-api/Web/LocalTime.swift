@@ -69,4 +69,6 @@ func grouped(_ number: Int64) -> String {
 }
 
 /// `1 recipient`, `12,345 recipients`
-func counted(_ number: Int64, _ one: String, _ many: String) -> String { "\(grouped(number)) \(number == 1 ? one : many)" }
+func counted(_ number: Int64, _ one: String, _ many: String) -> String {
+    "\(grouped(number)) \(number == 1 ? one : many)"
+}

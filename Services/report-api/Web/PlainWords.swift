@@ -66,7 +66,8 @@ extension DeliveryFact {
                 event: "The receiving side put the delivery off.")
         default:
             PlainWords(
-                tone: .waiting, meaning: "The message has not been sent yet.", event: "The recipient was added to the list.")
+                tone: .waiting, meaning: "The message has not been sent yet.",
+                event: "The recipient was added to the list.")
         }
     }
 
@@ -114,7 +115,8 @@ extension DeliveryFact {
                 advice: "Check the spelling, and correct the address.", event: "Left out: the address cannot be used.")
         default:
             PlainWords(
-                tone: .excluded, meaning: "Sending was cancelled, or the time for it had passed, before this recipient's turn.",
+                tone: .excluded,
+                meaning: "Sending was cancelled, or the time for it had passed, before this recipient's turn.",
                 event: "Cancelled before the message was sent.")
         }
     }

@@ -39,7 +39,8 @@ struct Site: Sendable {
 
     private static let templates: [(String, [UInt8])] = [
         ("top", PackageResources.top_mustache), ("bottom", PackageResources.bottom_mustache),
-        ("pager", PackageResources.pager_mustache), ("documents", PackageResources.documents_mustache), ("blast", PackageResources.blast_mustache),
+        ("pager", PackageResources.pager_mustache), ("documents", PackageResources.documents_mustache),
+        ("blast", PackageResources.blast_mustache),
         ("live", PackageResources.live_mustache), ("state", PackageResources.state_mustache),
         ("summary", PackageResources.summary_mustache), ("results", PackageResources.results_mustache),
         ("delivery", PackageResources.delivery_mustache), ("blacklist", PackageResources.blacklist_mustache),
@@ -76,6 +77,8 @@ struct Site: Sendable {
             headers: [
                 .contentType: "text/html; charset=utf-8", .contentSecurityPolicy: Self.policy,
                 .cacheControl: "no-store",
+                // Without it a browser hides the origin of our own forms from us.
+                .referrerPolicy: "same-origin",
             ], body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
     }
 
@@ -116,4 +119,8 @@ struct MarkupText: MustacheContentType {
         }
         return String(decoding: octets, as: UTF8.self)
     }
+}
+
+extension HTTPField.Name {
+    fileprivate static let referrerPolicy = Self("Referrer-Policy")!
 }
