@@ -67,9 +67,11 @@ struct ClearedConsumer: Service {
         var cluster: String?
         var nextCheck = ContinuousClock.now
         var starts: [TopicPartition: StartOffset] = [:]
+        var isInGroup = false
         while !Task.isShuttingDownGracefully {
             try Task.checkCancellation()
-            stuck.turn()
+            // A group that never answers looks like a quiet topic: without this the process would call itself ready.
+            if isInGroup { stuck.turn() }
             if ContinuousClock.now >= nextCheck {
                 nextCheck = .now + Self.clusterCheck
                 if let known = try await consumer.clusterID(timeout: .seconds(5)) {
@@ -79,9 +81,11 @@ struct ClearedConsumer: Service {
             }
             switch try await consumer.next(max: 500, wait: .milliseconds(200)) {
             case .assigned(let partitions):
+                isInGroup = true
                 starts = Dictionary(uniqueKeysWithValues: partitions.map { ($0, isFresh ? .beginning : .committed) })
                 try await consumer.assign(starts)
             case .revoked:
+                isInGroup = false
                 starts = [:]
                 try await consumer.unassign()
             case .records(let records):
