@@ -50,7 +50,7 @@ import Testing
     }
 
     @Test func `survives a death at each named point between two steps`() async throws {
-        try await BlastRig.with("blast-points") { rig in
+        try await BlastRig.with("blast-points", ["ROLLCALL_SENDER_INDOUBT_AFTER": "6s"]) { rig in
             let points: [String: [String]] = [
                 "sender": [
                     "sender.after-claim", "sender.after-wire:2", "sender.before-dot:5", "sender.after-dot:5",
