@@ -60,11 +60,3 @@ struct EventPublisher: Sendable {
         metrics.produceSeconds.observe(ContinuousClock.now - started)
     }
 }
-
-extension ProducerRecord {
-    init(_ event: DeliveryEvent) throws {
-        self.init(
-            topic: Topic.deliveryEvents.name, key: event.key, value: try event.value(),
-            headers: event.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) })
-    }
-}

@@ -18,6 +18,7 @@ struct ProgressPublisher: Service {
 
     func run() async throws {
         var published: [BlastID: [DeliveryFacts: Int64]] = [:]
+        var restarts: Int64 = 0
         try await everyInterval(.seconds(1)) {
             let parts = owned.current
             guard !parts.isEmpty else {
@@ -25,12 +26,23 @@ struct ProgressPublisher: Service {
                 return
             }
             do {
+                let known = try await historyRestarts()
+                if known != restarts { published = [:] }
+                restarts = known
                 try await publishProgress(parts, &published)
                 try await publishDeadLetters()
             } catch {
                 context.logger.warning("progress not published", metadata: ["error": "\(error)"])
             }
         }
+    }
+
+    /// A restarted history may have emptied this topic as well: everything is said again.
+    private func historyRestarts() async throws -> Int64 {
+        try await database.query(
+            "SELECT coalesce(sum(incarnation - 1), 0) AS n FROM projector_partition WHERE projection = $1",
+            [.text(configuration.projection)]
+        ).first?.int("n") ?? 0
     }
 
     private func publishProgress(_ parts: Set<Int32>, _ published: inout [BlastID: [DeliveryFacts: Int64]]) async throws
@@ -61,12 +73,7 @@ struct ProgressPublisher: Service {
             return parts.contains(Int32(part)) ? record : nil
         }
         guard !due.isEmpty else { return }
-        try await producer.send(
-            try due.map { record in
-                ProducerRecord(
-                    topic: Topic.blastProgress.name, key: record.key, value: try record.value(),
-                    headers: record.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) })
-            })
+        try await producer.send(try due.map { try ProducerRecord($0) })
         for record in due { published[record.blast] = record.counts }
         published = published.filter { progress[$0.key] != nil }
     }

@@ -1,5 +1,6 @@
 import Contracts
 import Kafka
+import Runtime
 
 /// Puts status records on their topic, in the order given, and returns once the broker has acknowledged them all.
 struct StatusPublisher: Sendable {
@@ -7,11 +8,6 @@ struct StatusPublisher: Sendable {
 
     func publish(_ records: [DeliveryStatusRecord]) async throws {
         guard !records.isEmpty else { return }
-        try await producer.send(
-            try records.map { record in
-                ProducerRecord(
-                    topic: Topic.deliveryStatus.name, key: record.key, value: try record.value(),
-                    headers: record.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) })
-            })
+        try await producer.send(try records.map { try ProducerRecord($0) })
     }
 }

@@ -1,6 +1,7 @@
 import Contracts
 import Kafka
 import Postgres
+import Runtime
 
 /// Puts records nobody can read aside on the dead-letter topic, at least once, under an id made of where they stood.
 struct Parking: Sendable {
@@ -19,10 +20,6 @@ struct Parking: Sendable {
                 value: record.value, headers: headers)
         ])
     }
-}
-
-extension CloudEventAttributes {
-    var kafkaHeaders: [KafkaHeader] { headers.map { KafkaHeader(name: $0.name, text: $0.value) } }
 }
 
 extension PostgresError {

@@ -45,10 +45,7 @@ struct BlacklistReporter: Service {
                 district: DistrictID(district), addressHash: Hexadecimal.string(hash),
                 reason: try row.string("reason"), isActive: try row.bool("active"), version: version,
                 changedAtMicroseconds: try row.timestampMicroseconds("changed_at"))
-            records.append(
-                ProducerRecord(
-                    topic: Topic.blacklist.name, key: record.key, value: try record.value(),
-                    headers: record.attributes.kafkaHeaders))
+            records.append(try ProducerRecord(record))
         }
         try await producer.send(records)
         _ = try await pool.query(

@@ -77,13 +77,11 @@ struct ChunkReporter: Service {
     }
 
     private static func record(of chunk: ScreenedChunk) throws -> ProducerRecord {
-        let message = ChunkMessage(
-            stage: .cleared, blast: chunk.blast, district: chunk.district, chunkNumber: chunk.number,
-            firstRecipient: chunk.first, lastRecipient: chunk.last, isEmergency: chunk.isEmergency,
-            atMicroseconds: chunk.screenedAt)
-        return ProducerRecord(
-            topic: message.topic.name, key: message.key, value: try message.value(),
-            headers: message.attributes.kafkaHeaders)
+        try ProducerRecord(
+            ChunkMessage(
+                stage: .cleared, blast: chunk.blast, district: chunk.district, chunkNumber: chunk.number,
+                firstRecipient: chunk.first, lastRecipient: chunk.last, isEmergency: chunk.isEmergency,
+                atMicroseconds: chunk.screenedAt))
     }
 
     private static func record(of row: PostgresRow) throws -> ProducerRecord {
@@ -94,13 +92,12 @@ struct ChunkReporter: Service {
         }
         let delivery = DeliveryID(
             blast: BlastID(high: id.high, low: id.low), recipientNumber: try row.int32("recipient_no"))
-        let event = DeliveryEvent(
-            id: "guard/\(delivery)/\(fact.name)", source: "/rollcall/blacklist-guard", delivery: delivery,
-            district: DistrictID(try row.int("district_id")), fact: fact,
-            occurredAtMicroseconds: try row.timestampMicroseconds("decided_at"), evidence: try row.string("detail"))
-        return ProducerRecord(
-            topic: Topic.deliveryEvents.name, key: event.key, value: try event.value(),
-            headers: event.attributes.kafkaHeaders)
+        return try ProducerRecord(
+            DeliveryEvent(
+                id: "guard/\(delivery)/\(fact.name)", source: "/rollcall/blacklist-guard", delivery: delivery,
+                district: DistrictID(try row.int("district_id")), fact: fact,
+                occurredAtMicroseconds: try row.timestampMicroseconds("decided_at"),
+                evidence: try row.string("detail")))
     }
 
     private static let takeChunks = """

@@ -86,10 +86,7 @@ struct CommandPublisher: Service {
                 district: DistrictID(try row.int("district_id")), target: try row.string("target"),
                 address: try row.optionalString("address"), actor: try row.string("actor"),
                 reason: try row.string("reason"), atMicroseconds: try row.timestampMicroseconds("created_at"))
-            records.append(
-                ProducerRecord(
-                    topic: Topic.commands.name, key: command.key, value: try command.value(),
-                    headers: command.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) }))
+            records.append(try ProducerRecord(command))
         }
         try await producer.send(records)
         _ = try await database.query(

@@ -2,6 +2,7 @@ import Contracts
 import Delivery
 import Kafka
 import Postgres
+import Runtime
 
 /// Asks the guard to screen chunks, from their rows, and asks again for those that stay without an answer.
 struct ChunkPublisher: Sendable {

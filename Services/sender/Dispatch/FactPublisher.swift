@@ -95,17 +95,3 @@ extension AttemptFact {
             settledAtMicroseconds: try row.optionalTimestampMicroseconds("settled_at") ?? wireAt)
     }
 }
-
-extension ProducerRecord {
-    init(_ event: DeliveryEvent) throws {
-        self.init(
-            topic: Topic.deliveryEvents.name, key: event.key, value: try event.value(),
-            headers: event.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) })
-    }
-
-    init(_ message: ChunkMessage) throws {
-        self.init(
-            topic: message.topic.name, key: message.key, value: try message.value(),
-            headers: message.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) })
-    }
-}
