@@ -13,8 +13,6 @@ struct Ownership: Sendable, Hashable {
     let tailEventID: String?
     var seq: Int64
     var publishedSeq: Int64
-    /// The previous owner left without saying so: it may still hold records that it will publish late.
-    let isAfterCrash: Bool
     /// Why the event history was found to have restarted just now.
     let restartReason: String?
     /// The status topic lacks what earlier incarnations published, as far as anyone knows.
@@ -24,9 +22,11 @@ struct Ownership: Sendable, Hashable {
 extension ProjectionStore {
     /// Takes a partition: from here on every earlier owner is fenced.
     ///
+    /// What the earlier owner committed and is not known to have published becomes suspect: it may publish that late.
+    ///
     /// - Parameter restart: why the event history counts as restarted, when it does: the incarnation rises, reading
     ///   begins anew, and the incident is recorded. A partition of another cluster is always a restart.
-    func acquire(part: Int32, clusterID: String, instance: String, restart: String? = nil) async throws -> Ownership {
+    func acquire(part: Int32, clusterID: String, restart: String? = nil) async throws -> Ownership {
         try await database.withTransaction { connection in
             let identity: [PostgresParameter] = [.text(projection), .text(topic), .int(Int64(part))]
             _ = try await connection.query(
@@ -37,7 +37,7 @@ extension ProjectionStore {
             guard
                 let before = try await connection.query(
                     """
-                    SELECT cluster_id, incarnation, next_offset, owner FROM projector_partition
+                    SELECT cluster_id, incarnation, next_offset FROM projector_partition
                      WHERE projection = $1 AND topic = $2 AND part = $3 FOR UPDATE
                     """, identity
                 ).first
@@ -60,46 +60,53 @@ extension ProjectionStore {
                 let row = try await connection.query(
                     """
                     UPDATE projector_partition
-                       SET epoch = epoch + 1, cluster_id = $4, owner = $5, updated_at = clock_timestamp(),
-                           incarnation = incarnation + CASE WHEN $6 THEN 1 ELSE 0 END,
-                           next_offset = CASE WHEN $6 THEN 0 ELSE next_offset END,
-                           tail_event_id = CASE WHEN $6 THEN NULL ELSE tail_event_id END
+                       SET epoch = epoch + 1, cluster_id = $4, updated_at = clock_timestamp(),
+                           incarnation = incarnation + CASE WHEN $5 THEN 1 ELSE 0 END,
+                           republished_blast = CASE WHEN $5 THEN NULL ELSE republished_blast END,
+                           next_offset = CASE WHEN $5 THEN 0 ELSE next_offset END,
+                           tail_event_id = CASE WHEN $5 THEN NULL ELSE tail_event_id END
                      WHERE projection = $1 AND topic = $2 AND part = $3
                     RETURNING epoch, incarnation, published_incarnation, next_offset, tail_event_id, seq, published_seq
-                    """, identity + [.text(clusterID), .text(instance), .bool(reason != nil)]
+                    """, identity + [.text(clusterID), .bool(reason != nil)]
                 ).first
             else { throw PostgresError(.server, message: "the fence row of partition \(part) has gone") }
+            _ = try await connection.query(
+                "UPDATE projector_batch SET is_suspect = true WHERE projection = $1 AND part = $2 AND seq_to > $3",
+                [.text(projection), .int(Int64(part)), .int(try row.int("published_seq"))])
             return Ownership(
                 part: part, epoch: try row.int("epoch"), clusterID: clusterID,
                 incarnation: try row.int32("incarnation"), nextOffset: try row.int("next_offset"),
                 tailEventID: try row.optionalString("tail_event_id"), seq: try row.int("seq"),
                 publishedSeq: try row.int("published_seq"),
-                isAfterCrash: try before.optionalString("owner") != nil, restartReason: reason,
+                restartReason: reason,
                 needsFullRepublication: try row.int("published_incarnation") < row.int("incarnation"))
         }
     }
 
-    /// Records that everything kept is on the topic under the partition's incarnation.
-    func markRepublished(by ownership: Ownership) async throws {
-        _ = try await database.query(
+    /// The last blast whose newest states are all on the topic under the partition's incarnation; nil before the first.
+    func republishedBlast(_ ownership: Ownership) async throws -> BlastID? {
+        let row = try await database.query(
+            "SELECT republished_blast FROM projector_partition WHERE projection = $1 AND topic = $2 AND part = $3",
+            [.text(projection), .text(topic), .int(Int64(ownership.part))]
+        ).first
+        guard let id = try row?.optionalUUID("republished_blast") else { return nil }
+        return BlastID(high: id.high, low: id.low)
+    }
+
+    /// Records how far the publication of everything kept is, so that a new owner goes on there; nil: it is complete.
+    func markRepublished(_ blast: BlastID?, by ownership: Ownership) async throws {
+        let updated = try await database.query(
             """
-            UPDATE projector_partition SET published_incarnation = $5
+            UPDATE projector_partition
+               SET republished_blast = $5,
+                   published_incarnation = CASE WHEN $5 IS NULL THEN incarnation ELSE published_incarnation END
              WHERE projection = $1 AND topic = $2 AND part = $3 AND epoch = $4
             """,
             [
                 .text(projection), .text(topic), .int(Int64(ownership.part)), .int(ownership.epoch),
-                .int(Int64(ownership.incarnation)),
+                .uuid(blast.map { ($0.high, $0.low) }),
             ])
-    }
-
-    /// Gives a partition back after everything was published: the next owner need not expect late records of ours.
-    func release(_ ownership: Ownership) async throws {
-        _ = try await database.query(
-            """
-            UPDATE projector_partition SET owner = NULL
-             WHERE projection = $1 AND topic = $2 AND part = $3 AND epoch = $4 AND published_seq = seq
-            """,
-            [.text(projection), .text(topic), .int(Int64(ownership.part)), .int(ownership.epoch)])
+        guard updated.affectedRows == 1 else { throw Fenced() }
     }
 
     /// After an ambiguous commit: whether the batch that would end at `nextOffset` is durable.

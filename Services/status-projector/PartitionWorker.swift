@@ -60,23 +60,26 @@ actor PartitionWorker {
     func skipTailCheck() { isAwaitingTail = false }
 
     /// Publishes what earlier owners committed and may not have published, before anything new.
-    func recover(zombieHorizon: Duration) async throws {
+    func recover() async throws {
         if ownership.needsFullRepublication {
             try await republishAll()
-            try await store.markRepublished(by: ownership)
         } else {
             for batch in try await store.batches(of: ownership, after: ownership.publishedSeq) {
                 try await publisher.publish(try await store.changes(in: batch, of: ownership))
             }
-            let late =
-                ownership.isAfterCrash ? try await store.batches(of: ownership, within: zombieHorizon) : []
-            for batch in late {
-                try await publisher.publish(try await store.newestStates(touchedBy: batch, of: ownership))
-            }
         }
         publishedSeq = ownership.seq
         try await markPublished()
-        try await store.forgetBatches(of: ownership, olderThan: zombieHorizon)
+    }
+
+    /// An owner that was stopped may wake up and put old records on the topic behind newer ones. Readers ignore them, but
+    /// on the compacted topic the last one stays: until nobody can wake up any more, the newest states are repeated.
+    func tidy(zombieHorizon: Duration) async throws {
+        try await store.forgetBatches(of: ownership, zombieHorizon: zombieHorizon)
+        for batch in try await store.suspectBatches(of: ownership) {
+            try await flush()
+            try await publisher.publish(try await store.newestStates(touchedBy: batch, of: ownership))
+        }
     }
 
     func project(_ records: [ConsumerRecord]) async throws -> Outcome {
@@ -110,15 +113,6 @@ actor PartitionWorker {
     }
 
     var hasUnpublished: Bool { !unpublished.isEmpty || publishedSeq > markedSeq }
-
-    func release() async throws {
-        try await flush()
-        try await store.release(ownership)
-    }
-
-    func forgetBatches(olderThan horizon: Duration) async throws {
-        try await store.forgetBatches(of: ownership, olderThan: horizon)
-    }
 
     private func commitWhilePublishing(_ batch: ReadBatch) async throws -> Fold {
         async let publication: Void = publishPending()
@@ -167,7 +161,7 @@ actor PartitionWorker {
     /// The status topic may have been emptied with the events: everything still kept is published again under the new
     /// incarnation.
     private func republishAll() async throws {
-        for blast in try await store.keptBlasts() {
+        for blast in try await store.keptBlasts(after: try await store.republishedBlast(ownership)) {
             var after: Int32 = 0
             while true {
                 let page = try await store.newestStates(of: blast, after: after, limit: 5000, ownership)
@@ -175,6 +169,8 @@ actor PartitionWorker {
                 try await publisher.publish(page)
                 after = last.delivery.recipientNumber
             }
+            if after > 0 { try await store.markRepublished(blast, by: ownership) }
         }
+        try await store.markRepublished(nil, by: ownership)
     }
 }

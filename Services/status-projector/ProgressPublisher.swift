@@ -89,17 +89,13 @@ struct ProgressPublisher: Service {
             guard !rows.isEmpty else { return }
             try await producer.send(
                 try rows.map { row in
-                    let source = "\(try row.string("topic"))/\(try row.int("part"))"
-                    let attributes = CloudEventAttributes(
-                        id: "dead/\(try row.string("cluster_id"))/\(source)/\(try row.int("record_offset"))",
-                        source: "/rollcall/status-projector", type: "rollcall.record.parked.v1",
-                        timeMicroseconds: try row.timestampMicroseconds("parked_at"), subject: source)
-                    var headers = attributes.headers.filter { $0.name != "content-type" }
-                    headers.append(("rollcall-reason", try row.string("reason")))
-                    return ProducerRecord(
-                        topic: Topic.deadLetters.name, key: Array(source.utf8),
-                        value: try row.optionalBytes("value"),
-                        headers: headers.map { KafkaHeader(name: $0.name, text: $0.value) })
+                    ProducerRecord(
+                        DeadLetter(
+                            topic: try row.string("topic"), partition: try row.int32("part"),
+                            offset: try row.int("record_offset"), clusterID: try row.string("cluster_id"),
+                            value: try row.optionalBytes("value"), reason: try row.string("reason"),
+                            source: "/rollcall/status-projector",
+                            atMicroseconds: try row.timestampMicroseconds("parked_at")))
                 })
             _ = try await connection.query(
                 """

@@ -27,7 +27,6 @@ struct ProjectionLoop: Service {
     let metrics: ProjectorMetrics
     private let store: ProjectionStore
     private let stuck: StuckLoop
-    private let instance = InstanceName.current
 
     init(
         context: ProgramContext, configuration: ProjectorConfiguration, kafka: KafkaConfiguration,
@@ -89,7 +88,7 @@ struct ProjectionLoop: Service {
         var workers: [Int32: PartitionWorker] = [:]
         var clusterID = ""
         var lastClusterCheck = ContinuousClock.now
-        var lastForget = ContinuousClock.now
+        var lastTidy = ContinuousClock.now
 
         init(consumer: KafkaConsumer, loop: ProjectionLoop) {
             self.consumer = consumer
@@ -113,7 +112,7 @@ struct ProjectionLoop: Service {
         }
 
         mutating func release() async throws {
-            for worker in workers.values { try await worker.release() }
+            try await flush()
             workers = [:]
             loop.owned.set([])
         }
@@ -135,7 +134,7 @@ struct ProjectionLoop: Service {
 
         private func acquire(_ part: Int32, restart: String?) async throws -> PartitionWorker {
             let ownership = try await loop.store.acquire(
-                part: part, clusterID: clusterID, instance: loop.instance, restart: restart)
+                part: part, clusterID: clusterID, restart: restart)
             if let reason = ownership.restartReason {
                 loop.metrics.incidents.increment()
                 loop.context.logger.critical(
@@ -147,7 +146,7 @@ struct ProjectionLoop: Service {
             let worker = PartitionWorker(
                 ownership, store: loop.store, publisher: StatusPublisher(producer: loop.producer),
                 metrics: loop.metrics, tailDeadline: loop.configuration.tailDeadline)
-            try await worker.recover(zombieHorizon: loop.configuration.zombieHorizon)
+            try await worker.recover()
             return worker
         }
 
@@ -217,10 +216,10 @@ struct ProjectionLoop: Service {
         private mutating func watch() async throws {
             let now = ContinuousClock.now
             guard !workers.isEmpty else { return }
-            if now - lastForget > .seconds(30) {
-                lastForget = now
+            if now - lastTidy > loop.configuration.tidyInterval {
+                lastTidy = now
                 for worker in workers.values {
-                    try await worker.forgetBatches(olderThan: loop.configuration.zombieHorizon)
+                    try await worker.tidy(zombieHorizon: loop.configuration.zombieHorizon)
                 }
             }
             guard now - lastClusterCheck > loop.configuration.clusterCheck else { return }

@@ -14,15 +14,21 @@ struct ProjectorConfiguration: Sendable {
         doc: "how often the broker is asked whether it is still the same cluster")
     static let zombieHorizon = Setting<Duration>.duration(
         "projector.zombie.horizon", default: .seconds(600), in: .zero ... .seconds(86400),
-        doc: "after an unclean takeover, the newest status of everything changed this recently is published again")
+        doc: "how long a stopped owner may sleep and still have its late records repaired on the status topic")
+    static let tidyInterval = Setting<Duration>.duration(
+        "projector.tidy.interval", default: .seconds(30), in: .milliseconds(100) ... .seconds(600),
+        doc: "how often published batches are forgotten and suspect ones repaired")
 
-    static let declared: [any DeclaredSetting] = [batchMax, projection, tailDeadline, clusterCheck, zombieHorizon]
+    static let declared: [any DeclaredSetting] = [
+        batchMax, projection, tailDeadline, clusterCheck, zombieHorizon, tidyInterval,
+    ]
 
     let batchMax: Int
     let projection: String
     let tailDeadline: Duration
     let clusterCheck: Duration
     let zombieHorizon: Duration
+    let tidyInterval: Duration
     let source = Topic.deliveryEvents
 
     init(_ settings: Settings) {
@@ -31,5 +37,6 @@ struct ProjectorConfiguration: Sendable {
         tailDeadline = settings[Self.tailDeadline]
         clusterCheck = settings[Self.clusterCheck]
         zombieHorizon = settings[Self.zombieHorizon]
+        tidyInterval = settings[Self.tidyInterval]
     }
 }

@@ -20,16 +20,14 @@ extension ProjectionStore {
                 """, [.text(projection), .int(Int64(ownership.part)), .int(seq)]))
     }
 
-    /// Batches that a crashed owner may still publish late, because it committed them within the horizon.
-    func batches(of ownership: Ownership, within horizon: Duration) async throws -> [LoggedBatch] {
+    /// Batches that an earlier owner may still publish late.
+    func suspectBatches(of ownership: Ownership) async throws -> [LoggedBatch] {
         try read(
             try await database.query(
                 """
                 SELECT seq_from, seq_to, blast_ids::text[] AS blast_ids FROM projector_batch
-                 WHERE projection = $1 AND part = $2
-                   AND committed_at > clock_timestamp() - $3 * interval '1 second' ORDER BY seq_to
-                """,
-                [.text(projection), .int(Int64(ownership.part)), .double(Double(horizon.components.seconds))]))
+                 WHERE projection = $1 AND part = $2 AND is_suspect ORDER BY seq_to
+                """, [.text(projection), .int(Int64(ownership.part))]))
     }
 
     /// Every change of a batch, in order.
@@ -62,13 +60,13 @@ extension ProjectionStore {
                 ]), incarnation: ownership.incarnation)
     }
 
-    /// Blasts whose report is still kept.
-    func keptBlasts() async throws -> [BlastID] {
+    /// Blasts whose report is still kept, after the one named.
+    func keptBlasts(after: BlastID?) async throws -> [BlastID] {
         try await database.query(
             """
             SELECT blast_id FROM blast WHERE state <> 'draft' AND (expires_at IS NULL OR expires_at > now())
-             ORDER BY blast_id
-            """
+               AND ($1 IS NULL OR blast_id > $1) ORDER BY blast_id
+            """, [.uuid(after.map { ($0.high, $0.low) })]
         ).map { BlastID(high: try $0[0].uuid().high, low: try $0[0].uuid().low) }
     }
 
@@ -91,18 +89,18 @@ extension ProjectionStore {
                 ]), incarnation: ownership.incarnation, coversAll: true)
     }
 
-    /// Forgets batches that are published and that no crashed owner can publish late any more.
-    func forgetBatches(of ownership: Ownership, olderThan horizon: Duration) async throws {
+    /// Forgets batches that are published and that no earlier owner can publish late any more.
+    func forgetBatches(of ownership: Ownership, zombieHorizon: Duration) async throws {
         _ = try await database.query(
             """
             DELETE FROM projector_batch b USING projector_partition p
              WHERE p.projection = $1 AND p.topic = $2 AND p.part = $3 AND b.projection = p.projection
                AND b.part = p.part AND b.seq_to <= p.published_seq
-               AND b.committed_at < clock_timestamp() - $4 * interval '1 second'
+               AND (NOT b.is_suspect OR b.committed_at < clock_timestamp() - $4 * interval '1 second')
             """,
             [
                 .text(projection), .text(topic), .int(Int64(ownership.part)),
-                .double(Double(horizon.components.seconds)),
+                .double(Double(zombieHorizon.components.seconds)),
             ])
     }
 

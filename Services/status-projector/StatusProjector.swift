@@ -14,7 +14,7 @@ struct StatusProjector {
             let database = PostgresPool(
                 context.settings.postgres(.projector, applicationName: "status-projector"), size: 6)
             context.readiness.add("postgres") { _ = try await database.query("SELECT 1") }
-            let kafka = context.settings.kafka(clientID: "status-projector")
+            let kafka = Self.patient(context.settings.kafka(clientID: "status-projector"))
             let producer = try KafkaProducer(kafka, messageTimeout: nil)
             let owned = OwnedPartitions()
             let loop = ProjectionLoop(
@@ -28,5 +28,13 @@ struct StatusProjector {
                 loop, progress,
             ]
         }
+    }
+
+    /// Publishing everything kept, after a restarted history, is one long step: the group must not take the partitions
+    /// away meanwhile.
+    private static func patient(_ kafka: KafkaConfiguration) -> KafkaConfiguration {
+        KafkaConfiguration(
+            bootstrapServers: kafka.bootstrapServers, clientID: kafka.clientID,
+            overrides: ["max.poll.interval.ms": "900000"].merging(kafka.overrides) { $1 })
     }
 }

@@ -93,6 +93,46 @@ import Testing
         }
     }
 
+    @Test func `what a stopped owner publishes late is repaired on the compacted topic`() async throws {
+        try await ProjectorRig.with("projector-late") { rig in
+            try await rig.insertBlast(recipients: 20)
+            let events = (1...20).map { rig.event($0, .sent, "sent-\($0)") }
+            try await rig.produce(events)
+            let first = try rig.startProjector("first", ["ROLLCALL_FAULT_POINT": "projector.after-commit:1"])
+            #expect(try await first.ended(within: .seconds(30)) == 9)
+            let heir = try rig.startProjector("heir", ["ROLLCALL_PROJECTOR_TIDY_INTERVAL": "300ms"])
+            try await rig.waitUntilProjected(20)
+            let suspect = try await rig.database.query(
+                """
+                SELECT l.recipient_no FROM projector_batch b
+                  JOIN delivery_log l ON l.part = b.part AND l.seq BETWEEN b.seq_from AND b.seq_to WHERE b.is_suspect
+                """
+            ).map { try $0.int32("recipient_no") }
+            try #require(!suspect.isEmpty)
+            let before = try StatusTopicView(try await rig.stack.readAll(.deliveryStatus))
+            try await rig.produce(suspect.map { rig.event($0, .delivered, "delivered-\($0)") })
+            try await rig.waitUntilProjected(20 + suspect.count)
+            for number in suspect {
+                let old = try #require(before.last[DeliveryID(blast: rig.blast, recipientNumber: number)])
+                try await rig.produce(records: [
+                    ProducerRecord(
+                        topic: Topic.deliveryStatus.name, key: old.key, value: try old.value(),
+                        headers: old.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) })
+                ])
+            }
+            _ = try await eventually("the newest states stand last again") {
+                let view = try StatusTopicView(try await rig.stack.readAll(.deliveryStatus))
+                return suspect.filter { number in
+                    let last = view.last[DeliveryID(blast: rig.blast, recipientNumber: number)]
+                    return last?.facts.contains(.delivered) != true
+                }
+            } until: {
+                $0.isEmpty
+            }
+            #expect(try await heir.terminate() == 0)
+        }
+    }
+
     @Test func `unreadable records are parked once, reported, and never stop a partition`() async throws {
         try await ProjectorRig.with("projector-poison") { rig in
             try await rig.insertBlast(recipients: 10)

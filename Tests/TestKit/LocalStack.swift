@@ -43,6 +43,9 @@ public struct LocalStack: Sendable {
     public static let servicePassword = "service-password-of-a-test"
 
     /// A new, migrated database.
+    ///
+    /// Roles belong to the whole server, and the first database of a run gives the service roles the password of tests:
+    /// services that somebody started on the same server by hand can no longer log in.
     public func database(_ name: String) async throws -> TestDatabase {
         let database = "\(name)_\(UUID().uuidString.prefix(8).lowercased())"
         let administrator = PostgresConnection(configuration(database: "postgres"), name: "test-admin")
@@ -54,7 +57,10 @@ public struct LocalStack: Sendable {
         let migrator = Migrator(connection: owner)
         try await Self.migrationLock.withLock {
             _ = try await migrator.migrate(daysAhead: 1)
-            try await migrator.setServicePassword(Self.servicePassword)
+            if !Self.serversWithPassword.withLock({ $0.contains(stateFolder.path) }) {
+                try await migrator.setServicePassword(Self.servicePassword)
+                _ = Self.serversWithPassword.withLock { $0.insert(stateFolder.path) }
+            }
         }
         await owner.close()
         return TestDatabase(stack: self, name: database)
@@ -69,8 +75,9 @@ public struct LocalStack: Sendable {
             applicationName: "rollcall-tests")
     }
 
-    /// Roles belong to the whole server: altering the same one from two databases at once fails.
+    /// Altering the same role from two databases at once fails.
     private static let migrationLock = AsyncLock()
+    private static let serversWithPassword = Mutex<Set<String>>([])
 
     init(stateFolder: URL) throws {
         self.stateFolder = stateFolder

@@ -48,6 +48,8 @@ extension LocalStack {
 public struct StatusTopicView: Sendable {
     /// The newest record of each delivery by the consumer rule: (incarnation, version, seq).
     public private(set) var latest: [DeliveryID: DeliveryStatusRecord] = [:]
+    /// The last record of each delivery, whatever its number: what a compacted topic keeps.
+    public private(set) var last: [DeliveryID: DeliveryStatusRecord] = [:]
     /// Where first appearances were out of version order or left a gap, in words.
     public private(set) var faults: [String] = []
     public private(set) var recordCount = 0
@@ -62,6 +64,7 @@ public struct StatusTopicView: Sendable {
 
     private mutating func read(_ record: DeliveryStatusRecord) throws {
         recordCount += 1
+        last[record.delivery] = record
         let known = latest[record.delivery]
         if let known, (known.incarnation, Int64(known.version), known.seq) >= key(record) {
             repeatCount += 1

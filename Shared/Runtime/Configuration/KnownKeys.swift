@@ -6,7 +6,9 @@ public enum KnownKeys {
     public static let all: Set<String> = Set(common + postgresRoles + programs)
 
     /// Variables with our prefix that the local stack or the operator's tool uses and that are no settings.
-    public static let variablesWithoutKey: Set<String> = ["ROLLCALL_STATE", "ROLLCALL_CONFIG", "ROLLCALL_API_KEY"]
+    public static let variablesWithoutKey: Set<String> = [
+        "ROLLCALL_STATE", "ROLLCALL_CONFIG", "ROLLCALL_API_KEY", "ROLLCALL_TEST_STATE",
+    ]
 
     private static let common = [
         "kafka.bootstrap", "kafka.client.overrides", "postgres.host", "postgres.port", "postgres.database",
@@ -27,7 +29,7 @@ public enum KnownKeys {
         "ingester.listen", "webhook.secrets", "tracking.quiet.window",
         "report.listen", "report.session.secret",
         "projector.batch.max", "projector.projection", "projector.tail.deadline", "projector.cluster.check",
-        "projector.zombie.horizon",
+        "projector.zombie.horizon", "projector.tidy.interval",
         "guard.database.connections", "guard.publish.interval", "guard.cluster.check", "guard.watch.interval",
         "guard.progress.interval", "guard.soft.bounces", "guard.soft.window",
     ]

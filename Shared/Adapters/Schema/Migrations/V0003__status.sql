@@ -115,11 +115,11 @@ CREATE TABLE projector_partition (
     incarnation int NOT NULL DEFAULT 1,
     -- everything kept has been published under this incarnation
     published_incarnation int NOT NULL DEFAULT 1,
+    -- how far that publication is, while it goes on
+    republished_blast uuid,
     epoch bigint NOT NULL DEFAULT 0,
     next_offset bigint NOT NULL DEFAULT 0,
     tail_event_id text,
-    -- who has it; null after a clean release
-    owner text,
     seq bigint NOT NULL DEFAULT 0,
     published_seq bigint NOT NULL DEFAULT 0,
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -129,18 +129,19 @@ CREATE TABLE projector_partition (
 GRANT SELECT, INSERT, UPDATE ON projector_partition TO rollcall_projector;
 GRANT SELECT ON projector_partition TO rollcall_dispatch, rollcall_guard, rollcall_report;
 
--- Which log records a batch committed, so that a new owner finds what may not be published without a scan. Kept
--- until published and older than the zombie horizon.
+-- Which log records a batch committed, so that a new owner finds what may not be published without a scan. Deleted
+-- once published; a suspect batch, which an earlier owner may still publish late, is kept for the zombie horizon.
 CREATE TABLE projector_batch (
     projection text NOT NULL,
     part smallint NOT NULL,
     seq_from bigint NOT NULL,
     seq_to bigint NOT NULL,
     blast_ids uuid[] NOT NULL,
+    is_suspect boolean NOT NULL DEFAULT false,
     committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (projection, part, seq_to)
 );
-GRANT SELECT, INSERT, DELETE ON projector_batch TO rollcall_projector;
+GRANT SELECT, INSERT, UPDATE, DELETE ON projector_batch TO rollcall_projector;
 
 -- Every restart of the event history that was noticed.
 CREATE TABLE projector_incident (
