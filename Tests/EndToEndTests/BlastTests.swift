@@ -16,7 +16,12 @@ import Testing
             try await rig.expectTopicAgrees(with: blast)
             try await rig.expectCounts(of: blast, audience: list.count)
             try await rig.expectCleanAudit()
-            for service in BlastRig.services { #expect(try await rig.process(service).terminate() == 0, "\(service)") }
+            for service in BlastRig.services {
+                #expect(try await rig.process(service).terminate() == 0, "\(service)")
+                let log = try rig.process(service).logText()
+                #expect(!log.contains("families.example"), "\(service) logs addresses")
+                #expect(!log.contains(rig.apiKey), "\(service) logs a key")
+            }
         }
     }
 
