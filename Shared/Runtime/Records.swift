@@ -32,6 +32,12 @@ extension ProducerRecord {
         self.init(topic: .commands, key: command.key, value: try command.value(), attributes: command.attributes)
     }
 
+    public init(_ letter: DeadLetter) {
+        self.init(
+            topic: Topic.deadLetters.name, key: letter.key, value: letter.value,
+            headers: letter.headers.map { KafkaHeader(name: $0.name, text: $0.value) })
+    }
+
     public init(_ entry: BlacklistRecord) throws {
         self.init(topic: .blacklist, key: entry.key, value: try entry.value(), attributes: entry.attributes)
     }

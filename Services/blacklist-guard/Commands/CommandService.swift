@@ -21,6 +21,11 @@ struct CommandService: Service {
 
 private struct CommandSink: RecordSink {
     let service: CommandService
+    private var cluster = ""
+
+    init(service: CommandService) { self.service = service }
+
+    mutating func open(cluster: String) async throws { self.cluster = cluster }
 
     mutating func apply(_ records: [ConsumerRecord]) async throws {
         for record in records {
@@ -48,6 +53,6 @@ private struct CommandSink: RecordSink {
         service.loop.logger.warning(
             "a command cannot be carried out",
             metadata: ["reason": "\(reason)", "offset": "\(record.topicPartition)@\(record.offset)"])
-        try await service.parking.park(record, reason: reason, nowMicroseconds: WallClock.nowMicroseconds())
+        try await service.parking.park(record, of: cluster, reason: reason)
     }
 }

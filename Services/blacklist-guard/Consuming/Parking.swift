@@ -7,17 +7,13 @@ import Runtime
 struct Parking: Sendable {
     let producer: KafkaProducer
 
-    func park(_ record: ConsumerRecord, reason: String, nowMicroseconds: Int64) async throws {
-        let place = record.topicPartition
-        let attributes = CloudEventAttributes(
-            id: "guard/\(place.topic)/\(place.partition)/\(record.offset)", source: "/rollcall/blacklist-guard",
-            type: "rollcall.dead-letter.parked.v1", timeMicroseconds: nowMicroseconds,
-            subject: "\(place.topic)/\(place.partition)")
-        let headers = attributes.kafkaHeaders + [KafkaHeader(name: "rollcall-reason", text: String(reason.prefix(200)))]
+    func park(_ record: ConsumerRecord, of clusterID: String, reason: String) async throws {
         try await producer.send([
             ProducerRecord(
-                topic: Topic.deadLetters.name, key: Array("\(place.topic)/\(place.partition)".utf8),
-                value: record.value, headers: headers)
+                DeadLetter(
+                    topic: record.topicPartition.topic, partition: record.topicPartition.partition,
+                    offset: record.offset, clusterID: clusterID, value: record.value, reason: reason,
+                    source: "/rollcall/blacklist-guard", atMicroseconds: WallClock.nowMicroseconds()))
         ])
     }
 }

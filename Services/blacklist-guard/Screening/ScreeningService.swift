@@ -22,7 +22,12 @@ struct ScreeningService: Service {
 
 private struct ScreeningSink: RecordSink {
     let service: ScreeningService
+    private var cluster = ""
     private var metrics: GuardMetrics { service.metrics }
+
+    init(service: ScreeningService) { self.service = service }
+
+    mutating func open(cluster: String) async throws { self.cluster = cluster }
 
     mutating func apply(_ records: [ConsumerRecord]) async throws {
         var chunks: [ChunkKey] = []
@@ -35,8 +40,7 @@ private struct ScreeningSink: RecordSink {
                 if seen.insert(key).inserted { chunks.append(key) }
             } catch {
                 metrics.refused(service.loop.name)
-                try await service.parking.park(
-                    record, reason: error.reason, nowMicroseconds: WallClock.nowMicroseconds())
+                try await service.parking.park(record, of: cluster, reason: error.reason)
             }
         }
         for chunk in chunks { try await screen(chunk) }

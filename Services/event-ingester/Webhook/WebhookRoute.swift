@@ -17,7 +17,6 @@ struct WebhookRoute: Sendable {
     /// All bodies being worked on together.
     private static let bodiesMax = 16 << 20
     private static let reasonsMax = 20
-    private static let parkedOctetsMax = 64 << 10
 
     let webhook: StandardWebhook
     let tokens: TokenKeys
@@ -153,15 +152,10 @@ struct WebhookRoute: Sendable {
 
     /// An unusable event for somebody to look at. The same octets always have the same id.
     private static func parked(_ octets: [UInt8], reason: String, nowMicroseconds: Int64) -> ProducerRecord {
-        let subject = "webhook/standard"
-        let attributes = CloudEventAttributes(
-            id: "dead/\(subject)/\(Hexadecimal.string(SHA256Digest.of(octets)))", source: "/rollcall/event-ingester",
-            type: "rollcall.record.parked.v1", timeMicroseconds: nowMicroseconds, subject: subject)
-        var headers = attributes.headers.filter { $0.name != "content-type" }
-        headers.append(("rollcall-reason", reason))
-        return ProducerRecord(
-            topic: Topic.deadLetters.name, key: Array(subject.utf8), value: Array(octets.prefix(parkedOctetsMax)),
-            headers: headers.map { KafkaHeader(name: $0.name, text: $0.value) })
+        ProducerRecord(
+            DeadLetter(
+                origin: "webhook/standard", digest: Hexadecimal.string(SHA256Digest.of(octets)), value: octets,
+                reason: reason, source: "/rollcall/event-ingester", atMicroseconds: nowMicroseconds))
     }
 }
 
