@@ -63,9 +63,13 @@ struct BlacklistGuard {
                 screen: ChunkScreen(pool: emergencyPool), parking: Parking(producer: emergencyProducer),
                 wake: emergencyScreened, metrics: metrics),
         ]
-        return [
-            ResourceService(pools: [pool, emergencyPool], producers: [producer, emergencyProducer])
-        ] + reporters + loops
+        let resources: [any Service] = [
+            ClosingService { await pool.close(grace: .seconds(2)) },
+            ClosingService { await emergencyPool.close(grace: .seconds(2)) },
+            ClosingService { await producer.close(timeout: .seconds(2)) },
+            ClosingService { await emergencyProducer.close(timeout: .seconds(2)) },
+        ]
+        return resources + reporters + loops
     }
 
     private static func loop(
@@ -74,17 +78,5 @@ struct BlacklistGuard {
         ConsumerLoop(
             name: name, group: "rollcall-guard-\(name)", topics: topics, kafka: configuration.kafka,
             clusterCheck: configuration.clusterCheck, stuck: context.stuckLoop(name), logger: context.logger)
-    }
-}
-
-/// Closes what the loops share, once they have ended.
-struct ResourceService: Service {
-    let pools: [PostgresPool]
-    let producers: [KafkaProducer]
-
-    func run() async throws {
-        try? await gracefulShutdown()
-        for producer in producers { await producer.close(timeout: .seconds(2)) }
-        for pool in pools { await pool.close(grace: .seconds(2)) }
     }
 }

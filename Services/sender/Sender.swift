@@ -2,7 +2,7 @@ import Postgres
 import Runtime
 import ServiceLifecycle
 
-/// Takes blasts in over HTTP and sends them over SMTP. See `README.md`.
+/// Takes blasts in over HTTP and sends them over SMTP. See `Services/README.md`.
 @main
 struct Sender {
     static func main() async {
@@ -12,23 +12,32 @@ struct Sender {
         ).run { context in
             let configuration = try SenderConfiguration(context.settings)
             let dispatch = try DispatchAssembly(context, configuration)
-            return dispatch.services + [Self.intake(context, configuration)]
+            return Self.intake(context, configuration, before: dispatch.services)
         }
     }
 
-    private static func intake(_ context: ProgramContext, _ configuration: SenderConfiguration) -> any Service {
+    /// The server is asked to stop first, before dispatch; its connections close last.
+    private static func intake(
+        _ context: ProgramContext, _ configuration: SenderConfiguration, before dispatch: [any Service]
+    ) -> [any Service] {
         let postgres = context.settings.postgres(.intake, applicationName: "sender-intake")
+        let database = PostgresPool(postgres, size: 6)
+        let uploads = PostgresPool(postgres, size: 4)
         let routes = IntakeRoutes(
-            pool: PostgresPool(postgres, size: 6), uploads: PostgresPool(postgres, size: 4),
+            pool: database, uploads: uploads,
             limits: configuration.limits, chunkSize: configuration.chunkSize, logger: context.logger)
         routes.addChecks(to: context.readiness)
         var limits = HTTPLimits()
         limits.deadlineOverride = { IntakeRoutes.deadline(for: $0, limits: configuration.limits) }
-        return HTTPServerService(
+        let server = HTTPServerService(
             name: "sender", listen: configuration.listen, limits: limits, logger: context.logger,
             context: ServiceRequestContext.self
         ) { router in
             routes.register(on: router)
         }
+        return [
+            ClosingService { await database.close(grace: .seconds(2)) },
+            ClosingService { await uploads.close(grace: .seconds(2)) },
+        ] + dispatch + [server]
     }
 }

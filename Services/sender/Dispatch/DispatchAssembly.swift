@@ -1,4 +1,3 @@
-import Foundation
 import Kafka
 import Logging
 import NIOPosix
@@ -29,14 +28,14 @@ struct DispatchAssembly {
         let slots = HandOverSlots(capacity: configuration.smtp.maxConnections)
         metrics.watch(slots: slots) { relay.openConnections }
         let lease = SenderLease(
-            database: database, duration: configuration.lease, instance: Self.instanceName, logger: context.logger,
+            database: database, duration: configuration.lease, instance: InstanceName.current, logger: context.logger,
             lost: metrics.leaseLost)
         context.readiness.add("lease") { if await lease.current == nil { throw NotReady(reason: "no lease is held") } }
         let facts = FactPublisher(database: database, producer: producer, metrics: metrics)
         services =
             [
-                Closing { await producer.close(timeout: .seconds(3)) },
-                Closing { await database.close(grace: .seconds(2)) },
+                ClosingService { await producer.close(timeout: .seconds(3)) },
+                ClosingService { await database.close(grace: .seconds(2)) },
                 Self.periodic(context, "facts", every: .milliseconds(100)) {
                     try await facts.publish()
                 } atStop: {
@@ -120,24 +119,10 @@ struct DispatchAssembly {
             name: name, interval: interval, stuck: context.stuckLoop(name), logger: context.logger, work: work,
             atStop: atStop)
     }
-
-    private static var instanceName: String {
-        "\(ProcessInfo.processInfo.hostName)/\(ProcessInfo.processInfo.processIdentifier)"
-    }
 }
 
 /// Why the process is not ready, as /readyz shows it.
 struct NotReady: Error, CustomStringConvertible {
     let reason: String
     var description: String { reason }
-}
-
-/// Closes something when everything that uses it has stopped.
-struct Closing: Service {
-    let close: @Sendable () async -> Void
-
-    func run() async throws {
-        try await gracefulShutdown()
-        await close()
-    }
 }
