@@ -25,7 +25,7 @@ test: ## Install, build and run every test (ARGS="--filter NAME" for some)
 lint: ## Check the formatting of Swift and the shell scripts
 	swift format lint --strict --parallel --recursive Services Shared Tests Package.swift
 	@if command -v shellcheck >/dev/null; then \
-	    set -x; shellcheck -a deploy/local/stack deploy/local/test .ci/run; \
+	    set -x; shellcheck -a deploy/local/stack deploy/local/test deploy/local/demo .ci/run; \
 	else \
 	    echo "shellcheck is not installed: the shell scripts are not checked"; \
 	fi

@@ -126,8 +126,8 @@ let package = Package(
             name: "mailbox-simulator", dependencies: ["Mail", "Signing", nio, nioPosix, nioHTTP1, arguments],
             path: "Tests/mailbox-simulator", swiftSettings: strict),
         .target(
-            name: "TestKit", dependencies: ["Delivery", "Contracts", "Kafka", "Postgres", "Schema"], path: "Tests/TestKit",
-            swiftSettings: strict),
+            name: "TestKit", dependencies: ["Delivery", "Contracts", "Kafka", "Postgres", "Schema"],
+            path: "Tests/TestKit", swiftSettings: strict),
         tests("DeliveryTests", ["Delivery"]),
         tests("MailTests", ["Mail"]),
         tests("ContractsTests", ["Contracts", "Delivery"]),

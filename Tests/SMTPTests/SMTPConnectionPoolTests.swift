@@ -9,15 +9,29 @@ import Testing
     private static let text = Array("Subject: x\r\n\r\n.hello\nworld\r\n".utf8)
     private static let envelope = SMTPEnvelope(sender: "b@s.example", recipient: "r@x.example")
 
+    /// How the server behaves, and what the pool is told.
+    private struct Script {
+        let react: @Sendable (Int, ScriptedServer.Event) -> ScriptedServer.Reaction
+        var settings: [(inout SMTPConfiguration) -> Void] = []
+
+        init(_ react: @escaping @Sendable (Int, ScriptedServer.Event) -> ScriptedServer.Reaction) {
+            self.react = react
+        }
+
+        func with<Value>(_ setting: WritableKeyPath<SMTPConfiguration, Value>, _ value: Value) -> Script {
+            var script = self
+            script.settings.append { $0[keyPath: setting] = value }
+            return script
+        }
+    }
+
     private func withServer(
-        react: @escaping @Sendable (Int, ScriptedServer.Event) -> ScriptedServer.Reaction,
-        configure: (inout SMTPConfiguration) -> Void = { _ in },
-        _ body: (SMTPConnectionPool, ScriptedServer) async throws -> Void
+        _ script: Script, _ body: (SMTPConnectionPool, ScriptedServer) async throws -> Void
     ) async throws {
-        let server = try await ScriptedServer(on: MultiThreadedEventLoopGroup.singleton, react)
+        let server = try await ScriptedServer(on: MultiThreadedEventLoopGroup.singleton, script.react)
         var configuration = SMTPConfiguration(host: "127.0.0.1", port: server.port, heloName: "me.example")
         configuration.maxConnections = 2
-        configure(&configuration)
+        for set in script.settings { set(&configuration) }
         let pool = SMTPConnectionPool(configuration, eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
         try await body(pool, server)
         await pool.close()
@@ -53,7 +67,7 @@ import Testing
 
     @Test(arguments: ["250-mx.example\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250 PIPELINING", "250 mx.example"])
     func `messages in a row use one connection and arrive whole`(_ extensions: String) async throws {
-        try await withServer(react: { ScriptedServer.accept($1, extensions: extensions) }) { pool, server in
+        try await withServer(Script { ScriptedServer.accept($1, extensions: extensions) }) { pool, server in
             for _ in 1...5 {
                 #expect(await deliver(pool) == .accepted(SMTPReply(code: 250, lines: ["2.0.0 queued"])))
             }
@@ -66,17 +80,19 @@ import Testing
     }
 
     @Test func `a server without EHLO is greeted with HELO`() async throws {
-        try await withServer(react: { _, event in
-            if case .command("EHLO me.example") = event { return .reply("502 5.5.1 what") }
-            return ScriptedServer.accept(event)
-        }) { pool, server in
+        try await withServer(
+            Script { _, event in
+                if case .command("EHLO me.example") = event { return .reply("502 5.5.1 what") }
+                return ScriptedServer.accept(event)
+            }
+        ) { pool, server in
             #expect(await deliver(pool) == .accepted(SMTPReply(code: 250, lines: ["2.0.0 queued"])))
             #expect(server.seen.commands.contains("HELO me.example"))
         }
     }
 
     @Test func `connections are replaced after their share of messages`() async throws {
-        try await withServer(react: { ScriptedServer.accept($1) }, configure: { $0.maxMessagesPerConnection = 2 }) {
+        try await withServer(Script { ScriptedServer.accept($1) }.with(\.maxMessagesPerConnection, 2)) {
             pool, server in
             for _ in 1...5 { _ = await deliver(pool) }
             #expect(server.seen.connections == 3)
@@ -85,7 +101,7 @@ import Testing
     }
 
     @Test func `no more than the allowed connections are opened and everyone is served`() async throws {
-        try await withServer(react: { ScriptedServer.accept($1) }) { pool, server in
+        try await withServer(Script { ScriptedServer.accept($1) }) { pool, server in
             let accepted = await withTaskGroup(of: Bool.self) { group in
                 for _ in 0..<60 {
                     group.addTask {
@@ -101,11 +117,13 @@ import Testing
     }
 
     @Test func `a refusal is reported with its stage and the connection is kept`() async throws {
-        try await withServer(react: { _, event in
-            if case .command(let line) = event, line.hasPrefix("RCPT") { return .reply("550 5.1.1 unknown") }
-            if case .command("DATA") = event { return .reply("554 5.5.1 no recipients") }
-            return ScriptedServer.accept(event)
-        }) { pool, server in
+        try await withServer(
+            Script { _, event in
+                if case .command(let line) = event, line.hasPrefix("RCPT") { return .reply("550 5.1.1 unknown") }
+                if case .command("DATA") = event { return .reply("554 5.5.1 no recipients") }
+                return ScriptedServer.accept(event)
+            }
+        ) { pool, server in
             for _ in 1...3 {
                 let outcome = await deliver(pool)
                 #expect(outcome == .rejected(SMTPReply(code: 550, lines: ["5.1.1 unknown"]), stage: .recipient))
@@ -117,9 +135,11 @@ import Testing
 
     @Test(arguments: ["452 4.2.2 full", "554 5.6.0 spam", "421 4.3.2 closing"])
     func `a refusal after the dot is an answer`(_ line: String) async throws {
-        try await withServer(react: { _, event in
-            event == .dot ? .reply(line) : ScriptedServer.accept(event)
-        }) { pool, server in
+        try await withServer(
+            Script { _, event in
+                event == .dot ? .reply(line) : ScriptedServer.accept(event)
+            }
+        ) { pool, server in
             let outcome = await deliver(pool)
             switch outcome {
             case .deferred(let reply, .dot, _): #expect(reply?.code == (line.hasPrefix("452") ? 452 : 421))
@@ -132,11 +152,13 @@ import Testing
 
     @Test(arguments: ["connected", "EHLO", "MAIL", "RCPT", "DATA"])
     func `a connection lost before the dot is a deferral`(_ moment: String) async throws {
-        try await withServer(react: { _, event in
-            if event == .connected, moment == "connected" { return .close }
-            if case .command(let line) = event, line.hasPrefix(moment) { return .close }
-            return ScriptedServer.accept(event, extensions: "250 mx")
-        }) { pool, server in
+        try await withServer(
+            Script { _, event in
+                if event == .connected, moment == "connected" { return .close }
+                if case .command(let line) = event, line.hasPrefix(moment) { return .close }
+                return ScriptedServer.accept(event, extensions: "250 mx")
+            }
+        ) { pool, server in
             let outcome = await deliver(pool)
             #expect(stage(outcome) != nil, "\(outcome)")
             #expect(server.seen.messages.isEmpty)
@@ -144,9 +166,11 @@ import Testing
     }
 
     @Test func `a connection lost after the dot leaves doubt`() async throws {
-        try await withServer(react: { _, event in
-            event == .dot ? .close : ScriptedServer.accept(event)
-        }) { pool, server in
+        try await withServer(
+            Script { _, event in
+                event == .dot ? .close : ScriptedServer.accept(event)
+            }
+        ) { pool, server in
             let outcome = await deliver(pool)
             #expect(isInDoubt(outcome), "\(outcome)")
             #expect(server.seen.messages.count == 1)
@@ -156,9 +180,11 @@ import Testing
 
     @Test(arguments: ["hello there", "250-a\r\n550 b", "354 more"])
     func `an unusable reply to the dot leaves doubt`(_ text: String) async throws {
-        try await withServer(react: { _, event in
-            event == .dot ? .reply(text) : ScriptedServer.accept(event)
-        }) { pool, _ in
+        try await withServer(
+            Script { _, event in
+                event == .dot ? .reply(text) : ScriptedServer.accept(event)
+            }
+        ) { pool, _ in
             let outcome = await deliver(pool)
             #expect(isInDoubt(outcome), "\(outcome)")
         }
@@ -166,15 +192,15 @@ import Testing
 
     @Test func `silence after the dot leaves doubt and silence before it does not`() async throws {
         try await withServer(
-            react: { _, event in event == .dot ? .silence : ScriptedServer.accept(event) },
-            configure: { $0.dotReplyTimeout = .milliseconds(50) }
+            Script { _, event in event == .dot ? .silence : ScriptedServer.accept(event) }
+                .with(\.dotReplyTimeout, .milliseconds(50))
         ) { pool, _ in
             let outcome = await deliver(pool)
             #expect(isInDoubt(outcome), "\(outcome)")
         }
         try await withServer(
-            react: { _, event in event == .command("DATA") ? .silence : ScriptedServer.accept(event) },
-            configure: { $0.commandTimeout = .seconds(2) }
+            Script { _, event in event == .command("DATA") ? .silence : ScriptedServer.accept(event) }
+                .with(\.commandTimeout, .seconds(2))
         ) { pool, _ in
             let outcome = await deliver(pool)
             #expect(stage(outcome) == .data, "\(outcome)")
@@ -183,9 +209,11 @@ import Testing
 
     @Test func `a deadline that passes at the server's 354 sends no dot`() async throws {
         let hooks = Mutex(0)
-        try await withServer(react: { _, event in
-            event == .command("DATA") ? .silence : ScriptedServer.accept(event)
-        }) { pool, server in
+        try await withServer(
+            Script { _, event in
+                event == .command("DATA") ? .silence : ScriptedServer.accept(event)
+            }
+        ) { pool, server in
             let count: @Sendable () -> Void = { hooks.withLock { $0 += 1 } }
             let outcome = await deliver(pool, within: .seconds(2), beforeDot: count, afterDot: count)
             #expect(stage(outcome) == .data, "\(outcome)")
@@ -196,9 +224,11 @@ import Testing
     }
 
     @Test func `a deadline that passes while the text is written sends no dot`() async throws {
-        try await withServer(react: { _, event in
-            event == .command("DATA") ? .replyAndStall("354 go on") : ScriptedServer.accept(event)
-        }) { pool, server in
+        try await withServer(
+            Script { _, event in
+                event == .command("DATA") ? .replyAndStall("354 go on") : ScriptedServer.accept(event)
+            }
+        ) { pool, server in
             let outcome = await pool.deliver(
                 Self.envelope, message: [UInt8](repeating: 65, count: 12 << 20), dotDeadline: .now + .seconds(4),
                 beforeDot: { Issue.record("a dot") })
@@ -226,7 +256,7 @@ import Testing
     }
 
     @Test func `a deadline already past opens nothing`() async throws {
-        try await withServer(react: { ScriptedServer.accept($1) }) { pool, server in
+        try await withServer(Script { ScriptedServer.accept($1) }) { pool, server in
             #expect(stage(await deliver(pool, within: .zero)) == .connect)
             #expect(server.seen.connections == 0)
         }
@@ -234,10 +264,12 @@ import Testing
 
     @Test func `the hooks run once each around the dot`() async throws {
         let calls = Mutex<[String]>([])
-        try await withServer(react: { _, event in
-            if event == .dot { calls.withLock { $0.append("dot") } }
-            return ScriptedServer.accept(event)
-        }) { pool, server in
+        try await withServer(
+            Script { _, event in
+                if event == .dot { calls.withLock { $0.append("dot") } }
+                return ScriptedServer.accept(event)
+            }
+        ) { pool, server in
             _ = await deliver(
                 pool, beforeDot: { calls.withLock { $0.append("before") } },
                 afterDot: { calls.withLock { $0.append("after") } })
@@ -250,12 +282,18 @@ import Testing
     @Test(arguments: [ScriptedServer.Reaction.close, .replyAndClose("421 4.3.2 enough for one connection")])
     func `a kept connection that ends before any answer costs no attempt`(_ end: ScriptedServer.Reaction) async throws {
         let mails = Mutex(0)
-        try await withServer(react: { _, event in
-            guard case .command(let line) = event, line.hasPrefix("MAIL") else {
-                return ScriptedServer.accept(event, extensions: "250 mx")
+        try await withServer(
+            Script { _, event in
+                guard case .command(let line) = event, line.hasPrefix("MAIL") else {
+                    return ScriptedServer.accept(event, extensions: "250 mx")
+                }
+                let count = mails.withLock { mails in
+                    mails += 1
+                    return mails
+                }
+                return count == 2 ? end : .reply("250 ok")
             }
-            return mails.withLock { $0 += 1; return $0 } == 2 ? end : .reply("250 ok")
-        }) { pool, server in
+        ) { pool, server in
             for _ in 1...2 {
                 #expect(await deliver(pool) == .accepted(SMTPReply(code: 250, lines: ["2.0.0 queued"])))
             }
@@ -281,16 +319,18 @@ import Testing
 
     @Test(arguments: ["421 4.3.2 busy", "554 5.3.2 no service", "hello"])
     func `a server that does not serve us is a deferral`(_ greeting: String) async throws {
-        try await withServer(react: { _, event in
-            event == .connected ? .reply(greeting) : ScriptedServer.accept(event)
-        }) { pool, server in
+        try await withServer(
+            Script { _, event in
+                event == .connected ? .reply(greeting) : ScriptedServer.accept(event)
+            }
+        ) { pool, server in
             #expect(stage(await deliver(pool)) == .greeting)
             #expect(server.seen.commands.isEmpty)
         }
     }
 
     @Test func `a closed pool lets running attempts end and refuses new ones`() async throws {
-        try await withServer(react: { ScriptedServer.accept($1) }) { pool, server in
+        try await withServer(Script { ScriptedServer.accept($1) }) { pool, server in
             async let first = deliver(pool)
             try await eventually { server.seen.messages.count == 1 }
             await pool.close()
@@ -302,8 +342,8 @@ import Testing
 
     @Test func `a cancelled wait for a connection is a deferral`() async throws {
         try await withServer(
-            react: { _, event in event == .command("DATA") ? .silence : ScriptedServer.accept(event) },
-            configure: { $0.maxConnections = 1; $0.commandTimeout = .seconds(2) }
+            Script { _, event in event == .command("DATA") ? .silence : ScriptedServer.accept(event) }
+                .with(\.maxConnections, 1).with(\.commandTimeout, .seconds(2))
         ) { pool, server in
             async let holder = deliver(pool)
             try await eventually { server.seen.commands.last == "DATA" }

@@ -76,7 +76,7 @@ struct ConsumerLoop: Sendable {
                 positions = try await sink.starts(of: partitions)
                 try await consumer.assign(positions)
             case .revoked:
-                        sink.release()
+                sink.release()
                 positions = [:]
                 try await consumer.unassign()
             case .offsetOutOfRange(let partition):
