@@ -112,11 +112,9 @@ final class IngesterRig {
 
     /// A click, seen as the answer to it and not as where it leads. A reader who is told that the link cannot be looked
     /// up in time tries again.
-    func click(_ token: String, _ headers: [String: String] = [:], method: String = "GET") async throws -> Reader.Answer
-    {
+    func click(_ token: String, _ headers: [String: String] = [:], method: String = "GET") async throws -> HTTP.Answer {
         try await eventually("the link is looked up") {
-            try await Reader.request(
-                method, url + "/c/\(token)", headers: ["User-Agent": Self.person].merging(headers) { $1 })
+            try await request(method, "/c/\(token)", headers)
         } until: {
             $0.status != 503
         }

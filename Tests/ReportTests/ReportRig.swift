@@ -142,7 +142,7 @@ struct ReportRig: Sendable {
     }
 
     func post(_ path: String, _ body: String, headers: [String: String]) async throws -> HTTP.Answer {
-        try await Browser.request(
+        try await HTTP.request(
             "POST", "http://127.0.0.1:\(port)\(path)", headers: headers, body: Data(body.utf8))
     }
 
@@ -157,7 +157,7 @@ struct ReportRig: Sendable {
     }
 
     func page(_ path: String, cookie: String, headers: [String: String] = [:]) async throws -> HTTP.Answer {
-        try await Browser.request(
+        try await HTTP.request(
             "GET", "http://127.0.0.1:\(port)\(path)", headers: headers.merging(["Cookie": cookie]) { $1 })
     }
 
