@@ -22,7 +22,7 @@ import Testing
         "\r\n.\r\n", "\n.\n", "a\r\r\n.\r\r\nb", "a\n\r.\n\rb", "a\r\n..\r\n", "", "\r", "\n", "a",
         "." + String(repeating: "x", count: 1_200) + "\r\n.",
     ]) func `S02: one message goes in and one message comes out`(_ text: String) throws {
-        let sent = DotStuffing.transmission(of: Array(text.utf8))
+        let sent = DotStuffing.stuffed(Array(text.utf8)) + DotStuffing.terminator
         let seen = try #require(received(sent))
         #expect(seen.rest.isEmpty)
         var canonical: [UInt8] = []

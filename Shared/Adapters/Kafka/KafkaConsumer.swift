@@ -76,11 +76,6 @@ public actor KafkaConsumer {
         try open(handle?.commit(nextOffsets))
     }
 
-    /// As ``commit(_:)``, and returns once the broker has stored the offsets.
-    public func commitAndWait(_ nextOffsets: [TopicPartition: Int64], timeout: Duration = .seconds(10)) throws {
-        try open(handle?.commitAndWait(nextOffsets, within: timeout))
-    }
-
     /// The oldest offset held and the one behind the newest.
     ///
     /// For a partition being read these come with the fetched data and cost nothing. For any other the broker is

@@ -57,7 +57,6 @@ struct PendingRecords {
     private var parked: [String: Queue] = [:]
 
     var isEmpty: Bool { calls.isEmpty }
-    var hasReady: Bool { ready.first != nil }
     var hasParked: Bool { !parked.isEmpty }
 
     mutating func add(_ submission: ProducerInbox.Submission) {

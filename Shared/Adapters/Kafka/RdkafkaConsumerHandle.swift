@@ -157,23 +157,6 @@ struct RdkafkaConsumerHandle: ~Copyable {
         }
     }
 
-    func commitAndWait(_ nextOffsets: [TopicPartition: Int64], within timeout: Duration) throws {
-        try requireGroup("commit offsets")
-        let replies = unsafe rd_kafka_queue_new(client.raw)
-        defer { unsafe rd_kafka_queue_destroy(replies) }
-        try unsafe withList(nextOffsets.map { ($0.key, $0.value) }) { list in
-            try unsafe client.check(rd_kafka_commit_queue(client.raw, list, replies, nil, nil), "offset commit")
-        }
-        guard let event = unsafe rd_kafka_queue_poll(replies, timeout.wholeMilliseconds) else {
-            throw KafkaError(code: .timedOut, reason: "offset commit: no answer within \(timeout)")
-        }
-        defer { unsafe rd_kafka_event_destroy(event) }
-        try unsafe client.check(rd_kafka_event_error(event), "offset commit")
-        try unsafe Self.forEach(rd_kafka_event_topic_partition_list(event)) { element in
-            try unsafe client.check(element.err, "offset commit")
-        }
-    }
-
     private func committedOffsets(
         of partitions: [TopicPartition], within timeout: Duration
     ) throws -> [TopicPartition: Int64] {

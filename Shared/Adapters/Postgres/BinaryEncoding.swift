@@ -55,7 +55,6 @@ enum TypeOID: UInt32 {
     case uuid = 2950
     case uuidArray = 2951
     case jsonb = 3802
-    case jsonbArray = 3807
 }
 
 /// Timestamps travel as microseconds since 2000-01-01 UTC.

@@ -149,16 +149,6 @@ extension PostgresParameter {
         return array(.timestamptzArray, of: .timestamptz, times, size: { _ in 8 }, encode: { $0.append($1) })
     }
 
-    /// `jsonb[]`.
-    public static func jsonArray(_ values: [String?]) -> Self {
-        array(
-            .jsonbArray, of: .jsonb, values, size: { $0.utf8.count + 1 },
-            encode: { encoding, value in
-                encoding.append(jsonbVersion)
-                encoding.append(value)
-            })
-    }
-
     private static func array<Value>(
         _ type: TypeOID, of element: TypeOID, _ values: [Value?], size: (Value) -> Int,
         encode: (inout BinaryEncoding, Value) -> Void

@@ -29,9 +29,4 @@ public enum DotStuffing {
         if atLineStart, !result.isEmpty { result.removeLast(2) }
         return result
     }
-
-    /// The whole transmission: stuffed text and terminator.
-    public static func transmission(of message: [UInt8]) -> [UInt8] {
-        stuffed(message) + terminator
-    }
 }

@@ -79,14 +79,6 @@ public struct Settings: Sendable {
         return resolved.value
     }
 
-    /// The same as the subscript.
-    public func value<Value>(for setting: Setting<Value>) -> Value { self[setting] }
-
-    /// Whether the value was given rather than defaulted.
-    public func isGiven(_ setting: some DeclaredSetting) -> Bool {
-        entries[setting.key].map { $0.source != .default } ?? false
-    }
-
     /// A table of every key, its value and its source; secrets as `***`.
     public func printed() -> String {
         let rows =

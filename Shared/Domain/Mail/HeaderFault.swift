@@ -43,15 +43,3 @@ func headerFault(in octets: [UInt8]) -> HeaderFault? {
     }
     return nil
 }
-
-/// A text that passed `headerFault(in:)`.
-public struct HeaderText: Sendable, CustomStringConvertible {
-    public let value: String
-
-    public init(_ value: String) throws(HeaderFault) {
-        if let fault = headerFault(in: value) { throw fault }
-        self.value = value
-    }
-
-    public var description: String { value }
-}

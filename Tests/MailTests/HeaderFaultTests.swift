@@ -1,7 +1,7 @@
 import Mail
 import Testing
 
-@Suite struct HeaderTextTests {
+@Suite struct HeaderFaultTests {
     @Test(arguments: [
         ("a\r\nBcc: x", 2), ("a\rb", 2), ("a\nb", 2), ("\0", 1), ("ab\t", 3), ("\u{7F}", 1), ("é\u{85}", 3),
         ("\u{9F}", 1), ("x\u{2028}y", 2), ("x\u{2029}y", 2), ("x\u{1B}[0m", 2), ("e\u{301}\r", 4),
@@ -9,7 +9,6 @@ import Testing
         let fault = try #require(headerFault(in: text))
         #expect(fault.position == position)
         #expect(fault.reason.contains("Octet \(position) "))
-        #expect(throws: fault) { try HeaderText(text) }
     }
 
     @Test func `every single control character is refused`() {
@@ -20,8 +19,7 @@ import Testing
     }
 
     @Test(arguments: ["", "Snow day", "Schneefrei für alle", "\u{A0}", "例え", "👩‍👩‍👧", "\u{2027}\u{202A}"])
-    func `ordinary text passes`(_ text: String) throws {
+    func `ordinary text passes`(_ text: String) {
         #expect(headerFault(in: text) == nil)
-        #expect(try HeaderText(text).value == text)
     }
 }
