@@ -37,7 +37,7 @@ struct Change: Sendable, Hashable {
 ///
 /// Facts are joined, so any order and any repetition of the same events ends in the same facts. Everything the fold
 /// adds to a state merges by a rule of that kind: attempts and times by maximum, the answer by the time it was given.
-/// Nothing comes from a clock or from chance: folding the same history again gives the same rows (design.md §6).
+/// Nothing comes from a clock or from chance: folding the same history again gives the same rows.
 struct Fold: Sendable {
     /// First entry into one of these is recorded apart, so that reports find the rare troubles without a scan.
     static let problems = DeliveryFacts(

@@ -212,7 +212,7 @@ struct ProjectionLoop: Service {
             for worker in workers.values { try await worker.flush() }
         }
 
-        /// Notices a broker that came back empty: nothing else would tell (design.md §7).
+        /// Notices a broker that came back empty: nothing else would tell.
         private mutating func watch() async throws {
             let now = ContinuousClock.now
             guard !workers.isEmpty else { return }

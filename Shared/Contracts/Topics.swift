@@ -50,10 +50,10 @@ extension Topic {
     public static let blacklist = Topic(
         name: "rollcall.blacklist.v1", partitions: 4, cleanup: .compact, retention: days(68),
         key: "district and address hash", writers: "blacklist-guard")
-    public static let commands = work("rollcall.commands.v1", key: "target", writers: "report-api, rollcall")
+    public static let commands = work("rollcall.commands.v1", key: "target", writers: "report-api")
     public static let deadLetters = Topic(
         name: "rollcall.dead-letters.v1", partitions: 4, cleanup: .delete, retention: days(68),
-        key: "source partition", writers: "any")
+        key: "where the record came from", writers: "blacklist-guard, event-ingester, status-projector")
 
     public static let all: [Topic] = [
         chunksRequested, chunksRequestedEmergency, chunksCleared, chunksClearedEmergency, deliveryEvents,

@@ -1,7 +1,7 @@
 import Delivery
 import Testing
 
-/// The explicit sentences of the products' own documents, one test each (requirements.md §1).
+/// The explicit sentences of the products' own documents, one test each. The ids are those of `Shared/Requirements.md`.
 @Suite struct `What the products promise` {
     private func word(_ vocabulary: StatusVocabulary, _ facts: DeliveryFact...) -> String {
         vocabulary.word(for: DeliveryFacts(facts).union(.pending))

@@ -9,7 +9,7 @@ extension Wire {
         """
     }
 
-    /// Facts by number (requirements.md §2.2): 9 skipped, 10 duplicate, 11 blocked_bounce, 12 blocked_complaint,
+    /// Facts by number (`Shared/Requirements.md`): 9 skipped, 10 duplicate, 11 blocked_bounce, 12 blocked_complaint,
     /// 13 blocked_invalid, 16 cancelled.
     ///
     /// The content claim is decided by the unique row, never by what was read before: a loser that reads the winner as

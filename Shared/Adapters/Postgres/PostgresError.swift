@@ -42,7 +42,8 @@ public struct PostgresError: Error, Sendable {
     public let code: Code
     public let sqlState: String?
     public let constraint: String?
-    /// The server's primary message, or ours. May quote a value: not for logs.
+    /// The server's primary message, or ours. In a data exception (class 22) it quotes the value, and `description`
+    /// leaves it out.
     public let message: String
     /// The server's detail. Usually quotes values: not for logs.
     public let detail: String?

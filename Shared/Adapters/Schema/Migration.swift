@@ -10,7 +10,7 @@ public struct Migration: Sendable {
         sql = String(decoding: bytes, as: UTF8.self)
     }
 
-    /// Every migration this binary knows. `SchemaTests` compares the list with the folder.
+    /// Every migration this binary knows. `TidyTests` compares the list with the folder.
     public static let all: [Migration] = [
         Migration(1, "ground", PackageResources.V0001__ground_sql),
         Migration(2, "blasts", PackageResources.V0002__blasts_sql),

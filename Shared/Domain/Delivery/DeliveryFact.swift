@@ -2,7 +2,7 @@
 ///
 /// The raw value is the fact's bit number. Bits are frozen: they are stored in tables, published on topics and
 /// computed with by consumers in other languages. They stand in rank order, with gaps for later facts, all below 53
-/// so that every JSON reader keeps a set of facts exact (requirements.md §2.2).
+/// so that every JSON reader keeps a set of facts exact. Their table is in `Shared/Requirements.md`.
 public enum DeliveryFact: UInt8, CaseIterable, Sendable {
     case pending = 0
     case validating = 2

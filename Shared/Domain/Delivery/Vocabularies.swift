@@ -1,4 +1,4 @@
-// The frozen tables of requirements.md §2.2.
+// The frozen tables of `Shared/Requirements.md`: which fact has which word.
 
 extension StatusVocabulary {
     /// Each status-bearing fact by its own plain name.
@@ -10,7 +10,7 @@ extension StatusVocabulary {
                 return (fact, .own(spaced.prefix(1).uppercased() + spaced.dropFirst()))
             }))
 
-    /// iClassPro, the older text (seed 001): six words.
+    /// iClassPro, the text of 2018 (O-01): six words.
     public static let iClassPro2018 = StatusVocabulary(
         name: "iclasspro-2018", title: "iClassPro (2018)",
         [
@@ -24,7 +24,7 @@ extension StatusVocabulary {
             .responded: .lossy("Click"),
         ])
 
-    /// iClassPro, current (seed 000): ten words.
+    /// iClassPro, current (I-04): ten words.
     public static let iClassPro = StatusVocabulary(
         name: "iclasspro", title: "iClassPro",
         [
@@ -38,7 +38,7 @@ extension StatusVocabulary {
             .complained: "Complaint",
         ])
 
-    /// SchoolMessenger (seeds 002 and 003).
+    /// SchoolMessenger (S-04 to S-13).
     public static let schoolMessenger = StatusVocabulary(
         name: "schoolmessenger", title: "SchoolMessenger",
         [
@@ -52,7 +52,7 @@ extension StatusVocabulary {
             .acknowledged: .lossy("Opened"), .responded: .lossy("Opened"),
         ])
 
-    /// Crisisworks (seed 004).
+    /// Crisisworks (C-10 to C-17).
     public static let crisisworks = StatusVocabulary(
         name: "crisisworks", title: "Crisisworks",
         [
