@@ -1,6 +1,7 @@
 import Contracts
 import Delivery
 import Postgres
+import Runtime
 
 /// One taken partition: the fencing epoch and how far the projection is.
 struct Ownership: Sendable, Hashable {
@@ -89,8 +90,7 @@ extension ProjectionStore {
             "SELECT republished_blast FROM projector_partition WHERE projection = $1 AND topic = $2 AND part = $3",
             [.text(projection), .text(topic), .int(Int64(ownership.part))]
         ).first
-        guard let id = try row?.optionalUUID("republished_blast") else { return nil }
-        return BlastID(high: id.high, low: id.low)
+        return try row?.optionalBlastID("republished_blast")
     }
 
     /// Records how far the publication of everything kept is, so that a new owner goes on there; nil: it is complete.
@@ -104,7 +104,7 @@ extension ProjectionStore {
             """,
             [
                 .text(projection), .text(topic), .int(Int64(ownership.part)), .int(ownership.epoch),
-                .uuid(blast.map { ($0.high, $0.low) }),
+                .uuid(blast),
             ])
         guard updated.affectedRows == 1 else { throw Fenced() }
     }

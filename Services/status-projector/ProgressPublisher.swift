@@ -57,8 +57,7 @@ struct ProgressPublisher: Service {
             """)
         var progress: [BlastID: (district: DistrictID, audience: Int64, counts: [DeliveryFacts: Int64])] = [:]
         for row in rows {
-            let id = try row[0].uuid()
-            let blast = BlastID(high: id.high, low: id.low)
+            let blast = try row[0].blastID()
             var state = try progress[blast] ?? (DistrictID(try row[1].int()), try row[2].int(), [:])
             state.counts[DeliveryFacts(bits: try row[3].int())] = try row[4].int()
             progress[blast] = state

@@ -80,15 +80,13 @@ struct ProjectionStore: Sendable {
               JOIN delivery_status d ON d.blast_id = e.blast_id AND d.recipient_no = e.recipient_no
             """,
             [
-                .uuidArray(deliveries.map { ($0.blast.high, $0.blast.low) }),
+                .uuidArray(deliveries.map(\.blast)),
                 .int4Array(deliveries.map(\.recipientNumber)),
             ])
         var states: [DeliveryID: DeliveryState] = [:]
         states.reserveCapacity(rows.count)
         for row in rows {
-            let blast = try row[0].uuid()
-            let id = DeliveryID(
-                blast: BlastID(high: blast.high, low: blast.low), recipientNumber: try row[1].int32())
+            let id = DeliveryID(blast: try row[0].blastID(), recipientNumber: try row[1].int32())
             states[id] = DeliveryState(
                 district: DistrictID(try row[2].int()), facts: DeliveryFacts(bits: try row[3].int()),
                 lastSeq: try row[4].optionalInt(), attempts: try row[5].int32(),
@@ -110,12 +108,12 @@ struct ProjectionStore: Sendable {
             Self.writeSQL,
             [
                 .int(Int64(part)), .int(Int64(incarnation)),
-                .uuidArray(rows.map { ($0.0.blast.high, $0.0.blast.low) }), .int4Array(rows.map(\.0.recipientNumber)),
+                .uuidArray(rows.map(\.0.blast)), .int4Array(rows.map(\.0.recipientNumber)),
                 .int8Array(rows.map(\.1.facts.bits)), .int8OptionalArray(rows.map(\.1.lastSeq)),
                 .int4Array(rows.map(\.1.attempts)), .timestampArray(rows.map(\.1.lastAttemptAtMicroseconds)),
                 .textArray(rows.map(\.1.response)), .timestampArray(rows.map(\.1.responseAtMicroseconds)),
                 .timestampArray(rows.map(\.1.changedAtMicroseconds)),
-                .uuidArray(log.map { ($0.delivery.blast.high, $0.delivery.blast.low) }),
+                .uuidArray(log.map(\.delivery.blast)),
                 .int4Array(log.map(\.delivery.recipientNumber)), .int8Array(log.map(\.seq)),
                 .int8OptionalArray(log.map(\.previousSeq)), .int8Array(log.map(\.state.district.number)),
                 .textArray(log.map(\.event.id)), .textArray(log.map(\.event.source)),
@@ -125,14 +123,14 @@ struct ProjectionStore: Sendable {
                 .timestampArray(log.map(\.event.occurredAtMicroseconds)),
                 .timestampArray(log.map(\.recordedAtMicroseconds)),
                 .textArray(log.map { $0.event.evidence.isEmpty ? nil : $0.event.evidence }),
-                .uuidArray(deltas.map { ($0.blast.high, $0.blast.low) }), .int8Array(deltas.map(\.facts.bits)),
+                .uuidArray(deltas.map(\.blast)), .int8Array(deltas.map(\.facts.bits)),
                 .int8Array(deltas.map(\.district.number)), .int8Array(deltas.map(\.n)),
-                .uuidArray(problems.map { ($0.delivery.blast.high, $0.delivery.blast.low) }),
+                .uuidArray(problems.map(\.delivery.blast)),
                 .int4Array(problems.map(\.delivery.recipientNumber)),
                 .int4Array(problems.compactMap { $0.newFact.map { Int32($0.rawValue) } }),
                 .int8Array(problems.map(\.state.district.number)),
                 .text(projection), .int(log.first?.seq ?? 0), .int(log.last?.seq ?? 0),
-                .uuidArray(Set(log.map(\.delivery.blast)).sorted().map { ($0.high, $0.low) }),
+                .uuidArray(Set(log.map(\.delivery.blast)).sorted()),
                 .timestampArray(log.map(\.state.changedAtMicroseconds)),
             ])
         guard let count = try written.first?.int("n"), count == Int64(rows.count) else {

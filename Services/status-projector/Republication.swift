@@ -1,6 +1,7 @@
 import Contracts
 import Delivery
 import Postgres
+import Runtime
 
 /// Reads back from the log what has to be published (again) after a takeover.
 extension ProjectionStore {
@@ -39,7 +40,7 @@ extension ProjectionStore {
                     WHERE l.blast_id = ANY ($1::uuid[]) AND l.part = $2 AND l.seq BETWEEN $3 AND $4 ORDER BY l.seq
                     """,
                 [
-                    .uuidArray(batch.blasts.map { ($0.high, $0.low) }), .int(Int64(ownership.part)),
+                    .uuidArray(batch.blasts), .int(Int64(ownership.part)),
                     .int(batch.seqFrom), .int(batch.seqTo),
                 ]), incarnation: ownership.incarnation)
     }
@@ -55,7 +56,7 @@ extension ProjectionStore {
                      JOIN delivery_log l ON l.blast_id = s.blast_id AND l.part = s.part AND l.seq = s.last_seq
                     """,
                 [
-                    .uuidArray(batch.blasts.map { ($0.high, $0.low) }), .int(Int64(ownership.part)),
+                    .uuidArray(batch.blasts), .int(Int64(ownership.part)),
                     .int(batch.seqFrom), .int(batch.seqTo),
                 ]), incarnation: ownership.incarnation)
     }
@@ -66,8 +67,8 @@ extension ProjectionStore {
             """
             SELECT blast_id FROM blast WHERE state <> 'draft' AND (expires_at IS NULL OR expires_at > now())
                AND ($1 IS NULL OR blast_id > $1) ORDER BY blast_id
-            """, [.uuid(after.map { ($0.high, $0.low) })]
-        ).map { BlastID(high: try $0[0].uuid().high, low: try $0[0].uuid().low) }
+            """, [.uuid(after)]
+        ).map { try $0[0].blastID() }
     }
 
     /// A page of the newest states of a blast's deliveries in this partition, after recipient `after`: the first records
@@ -84,7 +85,7 @@ extension ProjectionStore {
                     ORDER BY s.recipient_no LIMIT $4
                     """,
                 [
-                    .uuid(high: blast.high, low: blast.low), .int(Int64(ownership.part)), .int(Int64(after)),
+                    .uuid(blast), .int(Int64(ownership.part)), .int(Int64(after)),
                     .int(Int64(limit)),
                 ]), incarnation: ownership.incarnation, coversAll: true)
     }
@@ -113,11 +114,9 @@ extension ProjectionStore {
         -> [DeliveryStatusRecord]
     {
         try rows.map { row in
-            let blast = try row[0].uuid()
             let facts = DeliveryFacts(bits: try row[3].int())
             return DeliveryStatusRecord(
-                delivery: DeliveryID(
-                    blast: BlastID(high: blast.high, low: blast.low), recipientNumber: try row[1].int32()),
+                delivery: DeliveryID(blast: try row[0].blastID(), recipientNumber: try row[1].int32()),
                 district: DistrictID(try row[2].int()), facts: facts,
                 versionFrom: try coversAll || row[4].optionalInt() == nil ? 0 : facts.version,
                 incarnation: incarnation, seq: try row[5].int(), attempts: try row[6].int32(),

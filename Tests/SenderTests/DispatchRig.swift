@@ -1,5 +1,6 @@
 import Delivery
 import Postgres
+import Runtime
 import Signing
 import TestKit
 

@@ -2,6 +2,7 @@ import Contracts
 import Delivery
 import Mail
 import Postgres
+import Runtime
 import Signing
 
 /// Carries out what staff asked for, each command once.
@@ -22,7 +23,7 @@ struct CommandLedger: Sendable {
             throw Refusal(reason: "the target is not an address hash")
         }
         return try await pool.withTransaction { connection in
-            let commandID = PostgresParameter.uuid(high: id.high, low: id.low)
+            let commandID = PostgresParameter.uuid(id)
             guard try await connection.query(Self.find, [commandID]).isEmpty else { return nil }
             let outcome =
                 switch command.kind {

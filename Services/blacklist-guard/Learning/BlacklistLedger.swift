@@ -1,5 +1,6 @@
 import Delivery
 import Postgres
+import Runtime
 
 /// The blacklist and the opt-outs, and what brought addresses there.
 ///
@@ -45,7 +46,7 @@ struct BlacklistLedger: Sendable {
 
     private static func parameters(_ lessons: [Lesson]) -> [PostgresParameter] {
         [
-            .uuidArray(lessons.map { ($0.delivery.blast.high, $0.delivery.blast.low) }),
+            .uuidArray(lessons.map(\.delivery.blast)),
             .int4Array(lessons.map(\.delivery.recipientNumber)), .int4Array(lessons.map { Int32($0.fact.rawValue) }),
             .textArray(lessons.map(\.eventID)), .timestampArray(lessons.map(\.occurredAtMicroseconds)),
             .textArray(lessons.map(\.evidence)),

@@ -38,7 +38,7 @@ struct ChunkReporter: Service {
             ).map(ScreenedChunk.init)
             guard !chunks.isEmpty else { return false }
             let keys: [PostgresParameter] = [
-                .uuidArray(chunks.map { ($0.blast.high, $0.blast.low) }), .int4Array(chunks.map(\.number)),
+                .uuidArray(chunks.map(\.blast)), .int4Array(chunks.map(\.number)),
             ]
             let ranges: [PostgresParameter] = [
                 .int4Array(chunks.map(\.first)), .int4Array(chunks.map(\.last)),
@@ -65,8 +65,7 @@ struct ChunkReporter: Service {
         let screenedAt: Int64
 
         init(_ row: PostgresRow) throws {
-            let id = try row.uuid("blast_id")
-            blast = BlastID(high: id.high, low: id.low)
+            blast = try row.blastID("blast_id")
             number = try row.int32("chunk_no")
             district = DistrictID(try row.int("district_id"))
             isEmergency = try row.string("class") == BlastClass.emergency.rawValue
@@ -85,13 +84,12 @@ struct ChunkReporter: Service {
     }
 
     private static func record(of row: PostgresRow) throws -> ProducerRecord {
-        let id = try row.uuid("blast_id")
         let bit = try row.int("fact")
         guard let fact = UInt8(exactly: bit).flatMap(DeliveryFact.init(rawValue:)) else {
             throw LoopError("a decision states fact \(bit), which this version does not know")
         }
         let delivery = DeliveryID(
-            blast: BlastID(high: id.high, low: id.low), recipientNumber: try row.int32("recipient_no"))
+            blast: try row.blastID("blast_id"), recipientNumber: try row.int32("recipient_no"))
         return try ProducerRecord(
             DeliveryEvent(
                 id: "guard/\(delivery)/\(fact.name)", source: "/rollcall/blacklist-guard", delivery: delivery,

@@ -1,5 +1,6 @@
 import Delivery
 import Postgres
+import Runtime
 
 /// A chunk by its key.
 struct ChunkKey: Hashable, Sendable {
@@ -36,7 +37,7 @@ struct ChunkScreen: Sendable {
     /// Commits before it returns. Safe side by side: whoever inserts the chunk's row first decides, the others wait
     /// for it.
     func screen(_ chunk: ChunkKey) async throws -> Outcome {
-        let key: [PostgresParameter] = [.uuid(high: chunk.blast.high, low: chunk.blast.low), .int4(chunk.number)]
+        let key: [PostgresParameter] = [.uuid(chunk.blast), .int4(chunk.number)]
         return try await pool.withTransaction { connection in
             guard let bounds = try await connection.query(Self.findChunk, key).first else { return .unknown }
             guard try await connection.query(Self.claimChunk, key).affectedRows == 1 else {

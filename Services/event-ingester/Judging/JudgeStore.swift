@@ -43,7 +43,7 @@ struct JudgeStore: Sendable {
             _ = try await connection.query(
                 Self.writeSQL,
                 [
-                    .uuidArray(verdicts.map { ($0.blast.high, $0.blast.low) }), .uuidArray(verdicts.map(\.hit)),
+                    .uuidArray(verdicts.map(\.blast)), .uuidArray(verdicts.map(\.hit)),
                     .int4Array(verdicts.map { Int32($0.fact.rawValue) }), .boolArray(verdicts.map(\.isEvent)),
                 ])
             return (verdicts.map(\.fact), verdicts.count >= Self.hitsMax / 2)
@@ -52,7 +52,7 @@ struct JudgeStore: Sendable {
 
     private func verdicts(on deliveries: [DeliveryID], _ connection: PostgresConnection) async throws -> [Verdict] {
         let keys: [PostgresParameter] = [
-            .uuidArray(deliveries.map { ($0.blast.high, $0.blast.low) }), .int4Array(deliveries.map(\.recipientNumber)),
+            .uuidArray(deliveries.map(\.blast)), .int4Array(deliveries.map(\.recipientNumber)),
         ]
         var hits: [DeliveryID: [StoredHit]] = [:]
         var now: Int64 = 0
@@ -67,10 +67,9 @@ struct JudgeStore: Sendable {
         var linkCounts: [BlastID: Int] = [:]
         for row in try await connection.query(
             "SELECT blast_id, count(*) AS n FROM blast_link WHERE blast_id = ANY ($1) GROUP BY blast_id",
-            [.uuidArray(Set(deliveries.map(\.blast)).map { ($0.high, $0.low) })])
+            [.uuidArray(Array(Set(deliveries.map(\.blast))))])
         {
-            let id = try row.uuid("blast_id")
-            linkCounts[BlastID(high: id.high, low: id.low)] = Int(try row.int("n"))
+            linkCounts[try row.blastID("blast_id")] = Int(try row.int("n"))
         }
         return hits.flatMap { delivery, hits -> [Verdict] in
             guard isQuiet(hits, now) else { return [] }
@@ -106,7 +105,7 @@ struct JudgeStore: Sendable {
                  WHERE h.blast_id = e.blast_id AND h.hit_id = e.hit_id
                 """,
                 [
-                    .uuidArray(try rows.map { try $0.uuid("blast_id") }),
+                    .uuidArray(try rows.map { try $0.blastID("blast_id") }),
                     .uuidArray(try rows.map { try $0.uuid("hit_id") }),
                 ])
             return rows.count
@@ -116,9 +115,7 @@ struct JudgeStore: Sendable {
     // MARK: Rows
 
     private static func delivery(_ row: PostgresRow) throws -> DeliveryID {
-        let blast = try row.uuid("blast_id")
-        return DeliveryID(
-            blast: BlastID(high: blast.high, low: blast.low), recipientNumber: try row.int32("recipient_no"))
+        DeliveryID(blast: try row.blastID("blast_id"), recipientNumber: try row.int32("recipient_no"))
     }
 
     private static func hit(_ row: PostgresRow) throws -> StoredHit {
@@ -136,7 +133,6 @@ struct JudgeStore: Sendable {
         guard let fact = UInt8(exactly: number).flatMap(DeliveryFact.init(rawValue:)) else {
             throw PostgresError(.decoding, message: "a judged hit has the unknown fact \(number)")
         }
-        let id = try row.uuid("hit_id")
         let evidence =
             if let url = try row.optionalString("url") {
                 Destination.evidence(url)
@@ -144,7 +140,7 @@ struct JudgeStore: Sendable {
                 PlainText.line(PlainText.withoutAddresses(try row.optionalString("user_agent") ?? ""), octets: 200)
             }
         return DeliveryEvent(
-            id: "hit/\(BlastID(high: id.high, low: id.low))/\(fact.name)", source: "/rollcall/event-ingester",
+            id: "hit/\(try row.blastID("hit_id"))/\(fact.name)", source: "/rollcall/event-ingester",
             delivery: try delivery(row), district: DistrictID(try row.int("district_id")), fact: fact,
             occurredAtMicroseconds: try row.timestampMicroseconds("at"), evidence: evidence)
     }

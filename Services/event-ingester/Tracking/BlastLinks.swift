@@ -20,7 +20,7 @@ struct BlastLinks: Sendable {
             """
             SELECT l.link_no, l.url, b.expires_at FROM blast_link l JOIN blast b ON b.blast_id = l.blast_id
              WHERE l.blast_id = $1 AND (b.expires_at IS NULL OR b.expires_at > now())
-            """, [.uuid(high: blast.high, low: blast.low)])
+            """, [.uuid(blast)])
         var destinations: [Int16: String] = [:]
         for row in rows {
             let url = try row.string("url")

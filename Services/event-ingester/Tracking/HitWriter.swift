@@ -87,7 +87,7 @@ struct HitWriter: Service {
         try await database.query(
             Self.insertSQL,
             [
-                .uuidArray(hits.map { ($0.delivery.blast.high, $0.delivery.blast.low) }), .uuidArray(hits.map(\.id)),
+                .uuidArray(hits.map(\.delivery.blast)), .uuidArray(hits.map(\.id)),
                 .int4Array(hits.map(\.delivery.recipientNumber)), .int8Array(hits.map(\.district.number)),
                 .textArray(hits.map(\.kind.rawValue)), .int8OptionalArray(hits.map { $0.link.map(Int64.init) }),
                 .timestampArray(hits.map(\.atMicroseconds)), .textArray(hits.map(\.method)),

@@ -75,14 +75,14 @@ struct CommandPublisher: Service {
     func publish() async throws -> Bool {
         let rows = try await database.query(Self.take, [.int(Int64(Self.commandsMax))])
         guard !rows.isEmpty else { return false }
-        var ids: [(high: UInt64, low: UInt64)] = []
+        var ids: [BlastID] = []
         var records: [ProducerRecord] = []
         for row in rows {
-            let id = try row.uuid("command_id")
+            let id = try row.blastID("command_id")
             guard let kind = Command.Kind(rawValue: try row.string("kind")) else { continue }
             ids.append(id)
             let command = Command(
-                id: BlastID(high: id.high, low: id.low).description, kind: kind,
+                id: id.description, kind: kind,
                 district: DistrictID(try row.int("district_id")), target: try row.string("target"),
                 address: try row.optionalString("address"), actor: try row.string("actor"),
                 reason: try row.string("reason"), atMicroseconds: try row.timestampMicroseconds("created_at"))

@@ -52,8 +52,7 @@ struct CommandStore: Sendable {
                     .text(Hexadecimal.string(hasher.hash(matchingKey: parsed.matchingKey))), .text(caller.label),
                     .text(reason),
                 ])
-            let id = try made[0].uuid("command_id")
-            return BlastID(high: id.high, low: id.low)
+            return try made[0].blastID("command_id")
         }
     }
 
@@ -65,7 +64,7 @@ struct CommandStore: Sendable {
                     SELECT c.kind, c.actor, c.reason, c.created_at, g.outcome, g.done_at
                       FROM command c LEFT JOIN guard_command g ON g.command_id = c.command_id
                      WHERE c.command_id = $1 AND c.district_id = $2
-                    """, [.uuid(high: id.high, low: id.low), .int(caller.district.number)]
+                    """, [.uuid(id), .int(caller.district.number)]
                 ).first
             else { throw ReportProblems.noSuchCommand }
             return CommandState(

@@ -1,5 +1,6 @@
 import Delivery
 import Postgres
+import Runtime
 
 /// How many deliveries of a blast have exactly which facts. The sum is the audience, at every moment.
 struct FactCounts: Sendable, Hashable {
@@ -67,7 +68,7 @@ struct BlastDocument: Sendable {
     static func read(_ id: BlastID, on connection: PostgresConnection) async throws -> BlastDocument {
         guard
             let row = try await connection.query(
-                "\(selection) WHERE b.blast_id = $1", [.uuid(high: id.high, low: id.low)]
+                "\(selection) WHERE b.blast_id = $1", [.uuid(id)]
             ).first
         else { throw ReportProblems.noSuchBlast }
         return try BlastDocument(row)
@@ -81,7 +82,7 @@ struct BlastDocument: Sendable {
             \(selection) WHERE b.blast_id < $1 AND b.district_id = current_district()
              ORDER BY b.blast_id DESC LIMIT $2
             """,
-            [.uuid(high: start.high, low: start.low), .int(Int64(limit))]
+            [.uuid(start), .int(Int64(limit))]
         ).map(BlastDocument.init)
     }
 
@@ -98,8 +99,7 @@ struct BlastDocument: Sendable {
         """
 
     private init(_ row: PostgresRow) throws {
-        let uuid = try row.uuid("blast_id")
-        id = BlastID(high: uuid.high, low: uuid.low)
+        id = try row.blastID("blast_id")
         subject = try row.string("subject")
         audience = try row.int("audience")
         let sets = try row.optionalInt8Array("sets") ?? []
@@ -117,7 +117,7 @@ struct BlastDocument: Sendable {
         school = try row.optionalString("school")
         fromAddress = try row.string("from_address")
         fromName = try row.optionalString("from_name")
-        parent = try row.optionalUUID("parent_blast_id").map { BlastID(high: $0.high, low: $0.low) }
+        parent = try row.optionalBlastID("parent_blast_id")
         createdBy = try row.string("created_by")
         createdAt = try row.timestampMicroseconds("created_at")
         sendRequestedAt = try row.optionalTimestampMicroseconds("send_requested_at")

@@ -1,5 +1,6 @@
 import Delivery
 import Postgres
+import Runtime
 
 /// Everything known about one delivery.
 struct DeliveryHistory: Sendable {
@@ -61,7 +62,7 @@ struct DeliveryHistory: Sendable {
     static func read(_ number: Int32, of document: BlastDocument, on connection: PostgresConnection) async throws
         -> DeliveryHistory
     {
-        let key: [PostgresParameter] = [.uuid(high: document.id.high, low: document.id.low), .int4(number)]
+        let key: [PostgresParameter] = [.uuid(document.id), .int4(number)]
         guard let recipient = try await connection.query(findRecipient, key).first else {
             throw ReportProblems.noSuchRecipient
         }
@@ -141,7 +142,7 @@ extension DeliveryHistory.Decision {
     fileprivate init(_ row: PostgresRow) throws {
         self.init(
             fact: try report_api.fact(row), rule: try row.string("rule"), detail: try row.string("detail"),
-            originalBlast: try row.optionalUUID("original_blast_id").map { BlastID(high: $0.high, low: $0.low) },
+            originalBlast: try row.optionalBlastID("original_blast_id"),
             originalRecipient: try row.optionalInt32("original_recipient_no"),
             decidedAt: try row.timestampMicroseconds("decided_at"))
     }

@@ -1,5 +1,6 @@
 import Delivery
 import Postgres
+import Runtime
 
 /// One recipient and where its delivery stands.
 struct RecipientRow: Sendable {
@@ -76,7 +77,7 @@ struct RecipientQuery: Sendable {
             if expected * 20 < document.counts.total { recorded = filter.recordedFacts }
         }
         var parameters: [PostgresParameter] = [
-            .uuid(high: document.id.high, low: document.id.low), .int4(after), .int(Int64(limit + 1)),
+            .uuid(document.id), .int4(after), .int(Int64(limit + 1)),
         ]
         var conditions = ""
         if let sets {

@@ -1,6 +1,7 @@
 import Delivery
 import Mail
 import Postgres
+import Runtime
 
 /// What blasts' messages share, read once per blast. Nothing of it changes after a blast began to be sent.
 actor BlastDocuments {

@@ -47,7 +47,7 @@ struct ChunkPublisher: Sendable {
             _ = try await connection.query(
                 Self.reported,
                 [
-                    .uuidArray(messages.map { ($0.blast.high, $0.blast.low) }),
+                    .uuidArray(messages.map(\.blast)),
                     .int4Array(messages.map(\.chunkNumber)),
                 ])
             return messages.count == Self.batchMax

@@ -1,5 +1,6 @@
 import Delivery
 import Postgres
+import Runtime
 
 /// A range of one blast's recipients, leased to this process.
 struct LeasedChunk: Sendable, Equatable {
@@ -104,15 +105,4 @@ extension Recipient {
             personReference: try row.optionalString("person_ref"), school: try row.optionalString("school"),
             fields: try row.string("fields"))
     }
-}
-
-extension PostgresRow {
-    func blastID(_ name: String) throws -> BlastID {
-        let words = try uuid(name)
-        return BlastID(high: words.high, low: words.low)
-    }
-}
-
-extension PostgresParameter {
-    static func uuid(_ blast: BlastID) -> PostgresParameter { .uuid(high: blast.high, low: blast.low) }
 }

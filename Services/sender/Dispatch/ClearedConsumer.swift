@@ -123,7 +123,7 @@ struct ClearedConsumer: Service {
         if !chunks.isEmpty {
             _ = try await database.query(
                 Self.clear,
-                [.uuidArray(chunks.map { ($0.blast.high, $0.blast.low) }), .int4Array(chunks.map(\.chunkNumber))])
+                [.uuidArray(chunks.map(\.blast)), .int4Array(chunks.map(\.chunkNumber))])
         }
         return next
     }

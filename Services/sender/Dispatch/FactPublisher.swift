@@ -39,7 +39,7 @@ struct FactPublisher: Sendable {
             _ = try await connection.query(
                 Self.reported,
                 [
-                    .uuidArray(facts.map { ($0.delivery.blast.high, $0.delivery.blast.low) }),
+                    .uuidArray(facts.map(\.delivery.blast)),
                     .int4Array(facts.map(\.delivery.recipientNumber)), .int4Array(facts.map(\.attempt)),
                 ])
             return facts.count

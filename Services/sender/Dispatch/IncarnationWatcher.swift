@@ -1,6 +1,7 @@
 import Delivery
 import Logging
 import Postgres
+import Runtime
 
 /// Notices that the event history restarted (an emptied broker) and has every fact that was lost with it published
 /// again.

@@ -94,7 +94,7 @@ actor OutcomeWriter {
         _ = try await database.query(
             settle,
             [
-                .uuidArray(batch.map { ($0.delivery.blast.high, $0.delivery.blast.low) }),
+                .uuidArray(batch.map(\.delivery.blast)),
                 .int4Array(batch.map(\.delivery.recipientNumber)),
                 .int4Array(batch.map(\.attempt)),
                 .textArray(batch.map(\.state.rawValue)),

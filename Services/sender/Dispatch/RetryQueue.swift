@@ -1,5 +1,6 @@
 import Delivery
 import Postgres
+import Runtime
 import Synchronization
 
 /// A delivery whose next attempt may begin.

@@ -1,5 +1,6 @@
 import Delivery
 import Postgres
+import Runtime
 
 /// One delivery that is about to be handed over, as WIRE needs to know it.
 struct WireEntry: Sendable {

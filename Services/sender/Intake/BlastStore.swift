@@ -32,7 +32,7 @@ struct BlastStore: Sendable {
                     .text(draft.from.wireForm), .text(draft.fromName), .text(draft.replyTo?.wireForm),
                     .text(draft.category), .text(draft.blastClass), .text(draft.school), .text(draft.inDoubtPolicy),
                     .bool(draft.dedupeAddress), .timestampMicroseconds(draft.notAfterMicroseconds),
-                    .uuid(draft.parent.map { ($0.high, $0.low) }), .text(caller.label),
+                    .uuid(draft.parent), .text(caller.label),
                 ])
             return try Self.document(rows)
         }

@@ -1,5 +1,6 @@
 import Delivery
 import Postgres
+import Runtime
 
 // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
 /// What sending a blast will mean, before it is sent.
