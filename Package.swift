@@ -27,10 +27,13 @@ let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
-func module(_ name: String, _ path: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = [])
-    -> Target
-{
-    .target(name: name, dependencies: dependencies, path: "Shared/\(path)", resources: resources, swiftSettings: strict)
+func module(
+    _ name: String, _ path: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = [],
+    resources: [Resource] = []
+) -> Target {
+    .target(
+        name: name, dependencies: dependencies, path: "Shared/\(path)", exclude: exclude, resources: resources,
+        swiftSettings: strict)
 }
 
 func service(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
@@ -70,7 +73,9 @@ let package = Package(
         module("Mail", "Domain/Mail", ["Delivery"]),
 
         // What crosses a process border.
-        module("Contracts", "Contracts", ["Delivery"]),
+        module(
+            "Contracts", "Contracts", ["Delivery"],
+            exclude: ["Consuming.md", "asyncapi.yaml", "examples", "facts.json", "schemas"]),
 
         // The C fence.
         .systemLibrary(
@@ -130,7 +135,8 @@ let package = Package(
             path: "Tests/TestKit", swiftSettings: strict),
         tests("DeliveryTests", ["Delivery"]),
         tests("MailTests", ["Mail"]),
-        tests("ContractsTests", ["Contracts", "Delivery"]),
+        tests(
+            "ContractsTests", ["Contracts", "Delivery", "Postgres", "TestKit"], exclude: ["consumer.py", "validate.py"]),
         tests("SigningTests", ["Signing", "Delivery"]),
         tests("SMTPTests", ["SMTP", "Mail", nio, nioPosix]),
         tests("PostgresTests", ["Postgres", "Schema", "Delivery", "TestKit"]),

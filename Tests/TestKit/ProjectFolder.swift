@@ -5,6 +5,9 @@ public enum ProjectFolder {
     public static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent()
 
+    /// The Python that `deploy/local` installs, with the packages of its `requirements.txt`.
+    public static let python = root.appending(path: ".venv/bin/python")
+
     /// A program of this package, built by the same build as the tests.
     public static func program(_ name: String) -> URL {
         let beside = URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent().appending(path: name)

@@ -1,0 +1,143 @@
+import Contracts
+import Foundation
+import Postgres
+import TestKit
+import Testing
+
+/// The published files judged by programs that share no code with ours.
+@Suite struct `The contract, read by others` {
+    @Test func `the schemas, the references and every example hold, and readers of the last release are kept`()
+        async throws
+    {
+        let result = try await ContractFiles.validate()
+        #expect(result.status == 0, "\(result.output)")
+        #expect(result.output.contains("examples checked") && !result.output.contains("0 released schemas"))
+    }
+
+    @Test func `asyncapi describes the topics that are created`() async throws {
+        let result = try await ContractFiles.validate("--topics")
+        let line = result.output.split(separator: "\n").first { $0.hasPrefix("{") } ?? ""
+        let described = try #require(
+            try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: [String: Any]])
+        #expect(Set(described.keys) == Set(Topic.all.map(\.name)))
+        for topic in Topic.all {
+            let channel = try #require(described[topic.name])
+            let settings = try #require(channel["topicConfiguration"] as? [String: Any])
+            #expect(channel["partitions"] as? Int == topic.partitions, "\(topic.name)")
+            #expect((settings["cleanup.policy"] as? [String])?.joined(separator: ",") == topic.cleanup.rawValue)
+            #expect(settings["retention.ms"].map { "\($0)" } == topic.configuration["retention.ms"], "\(topic.name)")
+        }
+    }
+
+    /// One damage each to a record that is right.
+    @Test(
+        arguments: [
+            (#""final":true"#, #""final":false"#, "final is False"),
+            (#""version":3"#, #""version":2"#, "version is 2"),
+            (#""status":"delivered""#, #""status":"bounced""#, "status is bounced"),
+            (#""seq":512"#, #""seq":"512""#, "is not of type 'integer'"),
+            (#""seq":512"#, #""seq":512,"seq":513"#, "duplicate member"),
+            (#""seq":512"#, #""seq":512,"extra":1"#, "Additional properties"),
+            (#""seq":512,"#, "", "'seq' is a required property"),
+            (#""recipient_no":42"#, #""recipient_no":43"#, "key is"),
+        ])
+    func `a captured record that breaks the contract is reported`(old: String, new: String, fault: String) async throws
+    {
+        let example = try #require(
+            try `The public contract`.examples().first { $0.name == "delivery-status-late-bounce.json" })
+        let text = String(decoding: try example.octets, as: UTF8.self)
+        try #require(text.contains(old))
+        for (value, status) in [(text, Int32(0)), (text.replacing(old, with: new), 1)] {
+            try await ContractFiles.withTemporaryFolder { folder in
+                let record: [String: Any] = [
+                    "topic": example.topic, "partition": 0, "offset": 0, "key": example.key,
+                    "headers": example.headers.map { [$0.key, $0.value] },
+                    "value_base64": Data(value.utf8).base64EncodedString(),
+                ]
+                try JSONSerialization.data(withJSONObject: record).write(to: folder.appending(path: "x.ndjson"))
+                let result = try await ContractFiles.validate("--captured", folder.path)
+                #expect(result.status == status, "\(result.output)")
+                if status != 0 { #expect(result.output.contains(fault), "\(result.output)") }
+            }
+        }
+    }
+
+    @Test(
+        arguments: [
+            (#""seq": {"#, #""sequence": {"#, "the member seq is gone"),
+            (#"      "type": "boolean""#, #"      "type": "string""#, "type was boolean"),
+            (#"    "event_id"\#n  ]"#, #"    "event_id2"\#n  ]"#, "required no longer has"),
+            (#""complained""#, #""complained2""#, "x-known-values no longer has"),
+        ])
+    func `a change that breaks readers of the last release is reported`(old: String, new: String, fault: String)
+        async throws
+    {
+        try await ContractFiles.withTemporaryFolder { folder in
+            let schemas = folder.appending(path: "schemas")
+            try FileManager.default.copyItem(at: ContractFiles.folder.appending(path: "schemas"), to: schemas)
+            let file = schemas.appending(path: "delivery-status.schema.json")
+            let text = try String(contentsOf: file, encoding: .utf8)
+            try #require(text.contains(old))
+            try text.replacing(old, with: new).write(to: file, atomically: true, encoding: .utf8)
+            let result = try await ContractFiles.validate("--schemas", schemas.path)
+            #expect(result.status == 1 && result.output.contains(fault), "\(result.output)")
+        }
+    }
+
+    @Test func `an added member keeps readers of the last release`() async throws {
+        try await ContractFiles.withTemporaryFolder { folder in
+            let schemas = folder.appending(path: "schemas")
+            try FileManager.default.copyItem(at: ContractFiles.folder.appending(path: "schemas"), to: schemas)
+            let file = schemas.appending(path: "delivery-status.schema.json")
+            let text = try String(contentsOf: file, encoding: .utf8)
+            try text.replacing(#""seq": {"#, with: #""added": { "type": "string" }, "seq": {"#)
+                .write(to: file, atomically: true, encoding: .utf8)
+            let result = try await ContractFiles.validate("--schemas", schemas.path)
+            #expect(result.status == 0, "\(result.output)")
+        }
+    }
+
+    // MARK: The guide
+
+    @Test func `the guide shows the consumer that the tests run`() throws {
+        let file = ProjectFolder.root.appending(path: "Tests/ContractsTests/consumer.py")
+        let consumer = try String(contentsOf: file, encoding: .utf8)
+        #expect(try ContractFiles.guideBlocks("python").last == consumer.trimmingCharacters(in: .newlines))
+    }
+
+    private func output(_ program: URL, _ block: String) async throws -> String {
+        var output = ""
+        try await ContractFiles.withTemporaryFolder { folder in
+            let file = folder.appending(path: "example")
+            try block.write(to: file, atomically: true, encoding: .utf8)
+            let result = try await TestKit.Command.run(
+                URL(filePath: "/bin/sh"),
+                ["-c", #"cd -- "$1" && exec "$2" "$3""#, "sh", ProjectFolder.root.path, program.path, file.path])
+            output = result.output
+        }
+        return output
+    }
+
+    @Test func `the guide's Python example gives the word`() async throws {
+        let block = try #require(try ContractFiles.guideBlocks("python").first)
+        #expect(try await output(ProjectFolder.python, block) == "Delivered\n")
+    }
+
+    private static let node = ["/usr/bin/node", "/usr/local/bin/node"].first {
+        FileManager.default.isExecutableFile(atPath: $0)
+    }
+
+    @Test(.enabled(if: node != nil, "node is not installed"))
+    func `the guide's JavaScript example gives the word`() async throws {
+        let block = try #require(try ContractFiles.guideBlocks("javascript").first)
+        #expect(try await output(URL(filePath: try #require(Self.node)), block) == "Delivered\n")
+    }
+
+    @Test func `the guide's SQL example gives the fact`() async throws {
+        let block = try #require(try ContractFiles.guideBlocks("sql").first)
+        let pool = PostgresPool(try await LocalStack.shared().database("guide").owner, size: 1)
+        let rows = try await pool.query(block)
+        await pool.close()
+        #expect(try rows.first?.int32("shown") == 30)
+    }
+}

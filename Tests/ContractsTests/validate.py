@@ -1,0 +1,259 @@
+"""Checks the public contract with an independent JSON Schema implementation.
+
+    validate.py                      the schemas, asyncapi.yaml, every example, and the last released schemas
+    validate.py --captured FOLDER    every record of FOLDER/*.ndjson, as a test read it from the topics
+    validate.py --topics             the topics of asyncapi.yaml, as JSON
+
+The published schemas are what readers may rely on: open to new members and values. What Rollcall itself writes is
+held to more: no member and no value that the schema does not name. Prints every fault; exits 1 if there is one.
+"""
+import argparse
+import base64
+import json
+import pathlib
+import re
+import sys
+
+import yaml
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+
+ROOT = pathlib.Path(__file__).resolve().parents[2] / "Shared" / "Contracts"
+faults = []
+
+
+def fault(where, what):
+    faults.append(f"{where}: {what}")
+
+
+def unique(pairs):
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise ValueError("duplicate member")
+    return dict(pairs)
+
+
+def closed(schema):
+    """The schema as the writer has to keep it."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {name: closed(item) for name, item in schema.items()}
+    if "x-known-values" in schema:
+        schema["enum"] = schema["x-known-values"]
+    if schema.get("type") == "object" and "properties" in schema:
+        schema["additionalProperties"] = False
+    return schema
+
+
+class Contract:
+    def __init__(self, schemas):
+        self.api = yaml.safe_load((ROOT / "asyncapi.yaml").read_text())
+        self.facts = json.loads((ROOT / "facts.json").read_text())
+        self.schemas = {f"schemas/{path.name}": json.loads(path.read_text()) for path in schemas.glob("*.schema.json")}
+        for name, schema in self.schemas.items():
+            Draft202012Validator.check_schema(schema)
+            if f"schemas/{schema['$id']}" != name:
+                fault(name, f"its $id is {schema['$id']}")
+        self.used = set()
+        self.check_references(self.api, "asyncapi.yaml")
+        for unused in set(self.schemas) - self.used:
+            fault(unused, "no message uses it")
+        self.messages = {m["name"]: m for m in self.api["components"]["messages"].values()}
+        self.topics = {
+            channel["address"]: [self.resolve(m["$ref"])["name"] for m in channel["messages"].values()]
+            for channel in self.api["channels"].values()
+        }
+        self.check_operations()
+
+    def check_references(self, node, path):
+        if isinstance(node, list):
+            for index, item in enumerate(node):
+                self.check_references(item, f"{path}[{index}]")
+        elif isinstance(node, dict):
+            if "$ref" in node:
+                try:
+                    self.resolve(node["$ref"])
+                except KeyError:
+                    fault(path, f"refers to {node['$ref']}, which does not exist")
+            for name, item in node.items():
+                self.check_references(item, f"{path}/{name}")
+
+    def resolve(self, reference):
+        file, _, pointer = reference.partition("#")
+        if file:
+            self.used.add(file)
+            return self.schemas[file]
+        node = self.api
+        for part in pointer.strip("/").split("/"):
+            node = node[part]
+        return node
+
+    def check_operations(self):
+        sent = set()
+        for name, operation in self.api["operations"].items():
+            channel = self.resolve(operation["channel"]["$ref"])
+            for message in operation["messages"]:
+                if self.resolve(message["$ref"]) not in channel["messages"].values():
+                    fault(f"operation {name}", "names a message that its channel does not have")
+                sent |= {(channel["address"], tag["name"]) for tag in operation["tags"] if operation["action"] == "send"}
+        for address, names in self.topics.items():
+            writers = {writer for topic, writer in sent if topic == address}
+            for name in names:
+                sources = self.messages[name]["headers"]["allOf"][1]["properties"]["ce_source"]["enum"]
+                if {f"/rollcall/{writer}" for writer in writers} != set(sources):
+                    fault(address, f"{name} is sent by {sorted(writers)}, but its ce_source is one of {sources}")
+
+    def validator(self, schema):
+        registry = Registry().with_resources(
+            [(name, Resource.from_contents(item)) for name, item in self.schemas.items()]
+            + [("asyncapi.yaml", Resource.opaque(self.api))]
+        )
+        return Draft202012Validator(schema, registry=registry)
+
+    def check_record(self, where, record):
+        """`record`: topic, key, headers as pairs, value as octets (None: a tombstone)."""
+        headers = dict(record["headers"])
+        if len(headers) != len(record["headers"]):
+            fault(where, "a header is repeated")
+        name = headers.get("ce_type")
+        if name not in self.topics.get(record["topic"], []):
+            return fault(where, f"{name} is not a message of {record['topic']}")
+        message = self.messages[name]
+        # In the headers, the reference to the common part is replaced by that part, closed with what is added to it.
+        common, added = self.schemas["schemas/headers.schema.json"], message["headers"]["allOf"][1]
+        self.report(where, "headers", closed(common), headers)
+        self.report(where, "headers", added, headers)
+        key = message["bindings"]["kafka"]["key"]["pattern"]
+        if not re.fullmatch(key, record["key"]):
+            fault(where, f"key {record['key']} is not {key}")
+        subject = headers.get("ce_subject", "")
+        if subject != record["key"] and not (name.startswith("rollcall.chunk.") and subject.startswith(record["key"])):
+            fault(where, f"key {record['key']} is not of the subject {subject}")
+        if "$ref" not in message["payload"]:
+            return None
+        if record["value"] is None:
+            return fault(where, "has no value")
+        try:
+            value = json.loads(record["value"].decode("utf-8"), object_pairs_hook=unique)
+        except ValueError as error:
+            return fault(where, f"the value is not JSON: {error}")
+        before = len(faults)
+        self.report(where, "value", closed(self.schemas[message["payload"]["$ref"]]), value)
+        self.report(where, "value, as readers see it", self.schemas[message["payload"]["$ref"]], value)
+        if len(faults) == before:
+            self.check_meaning(where, name, record["key"], value)
+        return None
+
+    def report(self, where, what, schema, instance):
+        for error in self.validator(schema).iter_errors(instance):
+            fault(where, f"{what} {error.json_path}: {error.message}"[:400])
+
+    def check_meaning(self, where, name, key, value):
+        numbers, masks = self.facts["facts"], self.facts["masks"]
+
+        def status(facts):
+            highest = (facts & masks["canonical"]).bit_length() - 1
+            return next(fact for fact, number in numbers.items() if number == highest)
+
+        def expect(what, found, wanted):
+            if found != wanted:
+                fault(where, f"{what} is {found} and should be {wanted}")
+
+        if name == "rollcall.delivery.status.v1":
+            facts = value["facts"]
+            expect("key", key, f"{value['blast_id']}/{value['recipient_no']}")
+            expect("fact_names", value["fact_names"], [f for f, number in numbers.items() if facts >> number & 1])
+            expect("status", value["status"], status(facts))
+            expect("version", value["version"], (facts & masks["canonical"]).bit_count() - 1)
+            expect("final", value["final"], facts & masks["final"] != 0)
+            expect("version_from <= version", value["version_from"] <= value["version"], True)
+        elif name == "rollcall.blast.progress.v1":
+            expect("key", key, value["blast_id"])
+            expect("sum of counts", sum(row["n"] for row in value["counts"]), value["audience"])
+            for row in value["counts"]:
+                expect("status", row["status"], status(row["facts"]))
+            expect("settled", value["settled"], all(row["facts"] & masks["final"] for row in value["counts"]))
+
+
+def check_examples(contract):
+    shown = set()
+    paths = sorted((ROOT / "examples").glob("*.json"))
+    for path in paths:
+        example = json.loads(path.read_text(), object_pairs_hook=unique)
+        value = example.get("value")
+        octets = json.dumps(value).encode() if value is not None else base64.b64decode(example["value_base64"])
+        contract.check_record(path.name, {**example, "headers": list(example["headers"].items()), "value": octets})
+        shown.add((example["topic"], example["headers"]["ce_type"]))
+    for topic, names in contract.topics.items():
+        for name in names:
+            if (topic, name) not in shown:
+                fault("examples", f"none shows {name} on {topic}")
+    return len(paths)
+
+
+def check_captured(contract, folder):
+    count = 0
+    for path in sorted(folder.glob("*.ndjson")):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            value = record["value_base64"]
+            record["value"] = None if value is None else base64.b64decode(value)
+            contract.check_record(f"{record['topic']}/{record['partition']}/{record['offset']}", record)
+            count += 1
+    if count == 0:
+        fault(folder, "holds no records")
+    return count
+
+
+def check_compatible(where, old, new):
+    """Whoever reads by `old` can read what is written by `new`: members are only added, and nothing is loosened."""
+    for word in sorted(set(old) | set(new)):
+        if word in ("title", "description", "$id", "$schema"):
+            continue
+        before, after = old.get(word), new.get(word)
+        if word == "properties":
+            for name, schema in before.items():
+                if name in (after or {}):
+                    check_compatible(f"{where}.{name}", schema, after[name])
+                else:
+                    fault(where, f"the member {name} is gone")
+        elif word == "items" and before and after:
+            check_compatible(f"{where}[]", before, after)
+        elif word in ("required", "x-known-values"):
+            missing = [name for name in before or [] if name not in (after or [])]
+            if missing:
+                fault(where, f"{word} no longer has {missing}")
+        elif before != after:
+            fault(where, f"{word} was {before} and is {after}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--captured", type=pathlib.Path)
+    parser.add_argument("--topics", action="store_true")
+    parser.add_argument("--schemas", type=pathlib.Path, default=ROOT / "schemas")
+    options = parser.parse_args()
+    contract = Contract(options.schemas)
+    if options.topics:
+        print(json.dumps({c["address"]: c["bindings"]["kafka"] for c in contract.api["channels"].values()}))
+    elif options.captured:
+        print(check_captured(contract, options.captured), "records checked")
+    else:
+        print(check_examples(contract), "examples checked")
+        released = sorted((ROOT / "schemas" / "released").glob("*.schema.json"))
+        for path in released:
+            name = f"schemas/{path.name}"
+            if name in contract.schemas:
+                check_compatible(path.name, json.loads(path.read_text()), contract.schemas[name])
+            else:
+                fault(path.name, "was released and is gone")
+        print(len(released), "released schemas compared")
+    for line in faults[:50]:
+        print(line, file=sys.stderr)
+    print(len(faults), "faults", file=sys.stderr)
+    return 1 if faults else 0
+
+
+sys.exit(main())
