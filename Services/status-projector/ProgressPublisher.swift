@@ -19,6 +19,7 @@ struct ProgressPublisher: Service {
     func run() async throws {
         var published: [BlastID: [DeliveryFacts: Int64]] = [:]
         var restarts: Int64 = 0
+        let outage = OutageLog("publishing progress", logger: context.logger)
         try await everyInterval(.seconds(1)) {
             let parts = owned.current
             guard !parts.isEmpty else {
@@ -31,8 +32,9 @@ struct ProgressPublisher: Service {
                 restarts = known
                 try await publishProgress(parts, &published)
                 try await publishDeadLetters()
+                outage.worked()
             } catch {
-                context.logger.warning("progress not published", metadata: ["error": "\(error)"])
+                outage.failed(error)
             }
         }
     }

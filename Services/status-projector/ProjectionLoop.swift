@@ -45,21 +45,26 @@ struct ProjectionLoop: Service {
     }
 
     func run() async throws {
+        let outage = OutageLog("projecting", logger: context.logger)
         var backoff = Backoff(initial: .milliseconds(100), maximum: .seconds(5))
         while !Task.isShuttingDownGracefully {
             try Task.checkCancellation()
             do {
-                try await session(onProgress: { backoff.reset() })
+                try await session {
+                    outage.worked()
+                    backoff.reset()
+                }
             } catch is ProjectionStore.Fenced {
                 metrics.fenced.increment()
                 context.logger.warning("fenced by another owner; joining the group again")
             } catch {
-                context.logger.error("projection interrupted", metadata: ["error": "\(error)"])
+                outage.failed(error)
             }
             if try await pause(for: backoff.next()) { return }
         }
     }
 
+    /// - Parameter onProgress: called while partitions are held; waiting to be given some proves nothing.
     private func session(onProgress: () -> Void) async throws {
         let consumer = try KafkaConsumer(
             kafka, groupID: "rollcall-projector-\(configuration.projection)", enablePartitionEOF: true)
@@ -69,7 +74,7 @@ struct ProjectionLoop: Service {
             while !Task.isShuttingDownGracefully {
                 stuck.turn()
                 try await session.turn()
-                onProgress()
+                if session.isAssigned { onProgress() }
             }
             try await session.release()
         } catch {
@@ -87,6 +92,8 @@ struct ProjectionLoop: Service {
         let loop: ProjectionLoop
         var workers: [Int32: PartitionWorker] = [:]
         var clusterID = ""
+        /// Partitions were given and taken; it may be none.
+        var isAssigned = false
         var lastClusterCheck = ContinuousClock.now
         var lastTidy = ContinuousClock.now
 
@@ -114,6 +121,7 @@ struct ProjectionLoop: Service {
         mutating func release() async throws {
             try await flush()
             workers = [:]
+            isAssigned = false
             loop.owned.set([])
         }
 
@@ -127,6 +135,7 @@ struct ProjectionLoop: Service {
                 workers[partition.partition] = try await acquire(partition.partition, restart: nil)
             }
             try await assign()
+            isAssigned = true
             loop.owned.set(Set(workers.keys))
             loop.context.logger.info(
                 "partitions assigned", metadata: ["kafka.partitions": "\(workers.keys.sorted())"])

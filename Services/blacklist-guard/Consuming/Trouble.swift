@@ -1,30 +1,23 @@
 import Logging
 import Runtime
 
-/// Keeps a loop's outages to two log records each, its beginning and its end, and paces the attempts between.
+/// A loop's outages: two log records each, and growing pauses between the attempts.
 struct Trouble {
-    private let loop: String
-    private let logger: Logger
+    private let outage: OutageLog
     private var backoff = Backoff(initial: .milliseconds(100), maximum: .seconds(3))
-    private var isOngoing = false
 
     init(loop: String, logger: Logger) {
-        self.loop = loop
-        self.logger = logger
+        outage = OutageLog("loop \(loop)", logger: logger)
     }
 
     /// Returns how long to wait before the next attempt.
     mutating func happened(_ error: any Error) -> Duration {
-        if !isOngoing {
-            logger.warning("interrupted; trying again until it works", error: error, metadata: ["loop": "\(loop)"])
-        }
-        isOngoing = true
+        outage.failed(error)
         return backoff.next()
     }
 
     mutating func passed() {
-        if isOngoing { logger.info("working again", metadata: ["loop": "\(loop)"]) }
-        isOngoing = false
+        outage.worked()
         backoff.reset()
     }
 }

@@ -28,7 +28,7 @@ struct ClearedConsumer: Service {
     private struct HistoryRestarted: Error {}
 
     func run() async throws {
-        var outage = Outage("reading cleared chunks", logger)
+        let outage = OutageLog("reading cleared chunks", logger: logger)
         var backoff = Backoff(initial: .milliseconds(100), maximum: .seconds(5))
         var isFresh = false
         while !Task.isShuttingDownGracefully {

@@ -51,7 +51,7 @@ struct Dispatcher: Service {
     }
 
     private func run(_ lane: Lane) async throws {
-        var outage = Outage("dispatch lane \(lane.rawValue)", logger)
+        let outage = OutageLog("dispatch lane \(lane.rawValue)", logger: logger)
         var backoff = Backoff(initial: .milliseconds(100), maximum: .seconds(5))
         while !Task.isShuttingDownGracefully {
             try Task.checkCancellation()

@@ -70,7 +70,7 @@ actor OutcomeWriter {
     }
 
     private func writePending() async {
-        var outage = Outage("writing outcomes", logger)
+        let outage = OutageLog("writing outcomes", logger: logger)
         var backoff = Backoff(initial: .milliseconds(50), maximum: .seconds(2))
         while !pending.isEmpty {
             let batch = Array(pending.prefix(Self.batchMax))

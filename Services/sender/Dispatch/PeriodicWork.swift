@@ -13,7 +13,7 @@ struct PeriodicWork: Service {
     var atStop: @Sendable () async -> Void = {}
 
     func run() async throws {
-        var outage = Outage(name, logger)
+        let outage = OutageLog(name, logger: logger)
         var backoff = Backoff(initial: .milliseconds(100), maximum: .seconds(5))
         while !Task.isShuttingDownGracefully {
             try Task.checkCancellation()
