@@ -10,7 +10,7 @@ struct ReportRoutes: Sendable {
     private let signIn: SignInRoutes
     private let site: Site
 
-    init(pool: PostgresPool, sessions: Sessions, commandWake: CommandWake) throws {
+    init(pool: PostgresPool, sessions: Sessions, commandWake: Wake) throws {
         let keys = KeyRing(pool: pool)
         let commands = CommandStore(pool: pool)
         site = try Site()

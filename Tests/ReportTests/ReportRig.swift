@@ -31,7 +31,7 @@ struct ReportRig: Sendable {
             """)
         let pool = PostgresPool(database.role("rollcall_report"), size: 4)
         let logger = Logger(label: "report-test") { _ in SwiftLogNoOpLogHandler() }
-        let routes = try ReportRoutes(pool: pool, sessions: Sessions(secret: nil), commandWake: CommandWake())
+        let routes = try ReportRoutes(pool: pool, sessions: Sessions(secret: nil), commandWake: Wake())
         let (ports, portSink) = AsyncStream.makeStream(of: Int.self)
         let server = HTTPServerService(
             name: "report", listen: ListenAddress(host: "127.0.0.1", port: 0), logger: logger,

@@ -12,7 +12,7 @@ struct APIRoutes: Sendable {
     let pool: PostgresPool
     let keys: KeyRing
     let commands: CommandStore
-    let commandWake: CommandWake
+    let commandWake: Wake
 
     private static let limits = 1...500
 

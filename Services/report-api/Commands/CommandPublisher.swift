@@ -15,7 +15,7 @@ struct CommandPublisher: Service {
     let producer: KafkaProducer
     let logger: Logger
     let stuck: StuckLoop
-    let wake = CommandWake()
+    let wake = Wake()
 
     private static let commandsMax = 100
 
@@ -37,36 +37,10 @@ struct CommandPublisher: Service {
     }
 
     private func serve() async throws {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask {
-                try await everyInterval(.seconds(2)) { wake.signal() }
-                wake.finish()
-            }
-            var backoff = Backoff(initial: .milliseconds(200), maximum: .seconds(5))
-            var isFailing = false
-            var history: Int64 = -1
-            for await _ in wake.signals {
-                do {
-                    history = try await republish(after: history)
-                    while try await publish() { stuck.turn() }
-                    stuck.turn()
-                    if isFailing { logger.notice("publishing commands works again") }
-                    isFailing = false
-                    backoff.reset()
-                } catch let error as CancellationError {
-                    throw error
-                } catch {
-                    if !isFailing {
-                        logger.error(
-                            "publishing commands fails; it is tried again until it works",
-                            metadata: ["error": "\(error)"])
-                    }
-                    isFailing = true
-                    if try await pause(for: backoff.next()) { break }
-                    wake.signal()
-                }
-            }
-            try await group.waitForAll()
+        var history: Int64 = -1
+        try await wake.serve("publishing commands", every: .seconds(2), stuck: stuck, logger: logger) {
+            history = try await republish(after: history)
+            return try await publish()
         }
     }
 
@@ -123,17 +97,4 @@ struct CommandPublisher: Service {
            AND c.created_at > clock_timestamp() - interval '7 days'
            AND NOT EXISTS (SELECT FROM guard_command g WHERE g.command_id = c.command_id)
         """
-}
-
-/// Signals that come while the publisher works are remembered as one.
-struct CommandWake: Sendable {
-    let signals: AsyncStream<Void>
-    private let continuation: AsyncStream<Void>.Continuation
-
-    init() {
-        (signals, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-    }
-
-    func signal() { continuation.yield() }
-    func finish() { continuation.finish() }
 }

@@ -10,7 +10,7 @@ struct PageRoutes: Sendable {
     let gate: Gate
     let site: Site
     let commands: CommandStore
-    let commandWake: CommandWake
+    let commandWake: Wake
 
     private static let pageSize = 50
 

@@ -116,8 +116,7 @@ struct DispatchAssembly {
         _ work: @escaping @Sendable () async throws -> Bool, atStop: @escaping @Sendable () async -> Void = {}
     ) -> any Service {
         PeriodicWork(
-            name: name, interval: interval, stuck: context.stuckLoop(name), logger: context.logger, work: work,
-            atStop: atStop)
+            name, every: interval, stuck: context.stuckLoop(name), logger: context.logger, work: work, atStop: atStop)
     }
 }
 
