@@ -121,9 +121,3 @@ struct ChunkReporter: Service {
          WHERE s.blast_id = k.blast_id AND s.chunk_no = k.chunk_no
         """
 }
-
-/// Which telling of the event history a row was published into. The projector counts restarts per partition; the sum
-/// rises whenever any of them restarts, also when the highest stays.
-enum EventHistory {
-    static let read = "SELECT coalesce(sum(incarnation), 0)::bigint AS history FROM projector_partition"
-}

@@ -69,8 +69,7 @@ struct CommandPublisher: Service {
     }
 
     private func republish(after known: Int64) async throws -> Int64 {
-        let history = try await database.query(
-            "SELECT coalesce(sum(incarnation), 0)::bigint AS history FROM projector_partition")[0].int("history")
+        let history = try await database.query(EventHistory.read)[0].int("history")
         guard history != known else { return known }
         for row in try await database.query(Self.recentDistricts) {
             try await database.withDistrict(DistrictID(try row.int("district_id"))) { connection in

@@ -12,9 +12,6 @@ actor IncarnationWatcher {
     private static let secondSweep = Duration.seconds(30)
     private static let rangeSize: Int64 = 20_000
 
-    private static let incarnations = """
-        SELECT coalesce(sum(incarnation - 1), 0) AS restarts FROM projector_partition
-        """
     private static let blasts = """
         SELECT blast_id, audience FROM blast
          WHERE state <> 'draft' AND (expires_at IS NULL OR expires_at > clock_timestamp())
@@ -41,8 +38,8 @@ actor IncarnationWatcher {
     }
 
     func look() async throws {
-        guard let row = try await database.query(Self.incarnations).first else { return }
-        let restarts = try row.int("restarts")
+        guard let row = try await database.query(EventHistory.read).first else { return }
+        let restarts = try row.int("history")
         guard let known else {
             if restarts > 0 { try await sweep(onlyRecent: true) }
             self.known = restarts

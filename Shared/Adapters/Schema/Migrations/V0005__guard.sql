@@ -10,7 +10,7 @@ CREATE TABLE screened_chunk (
     screened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- facts of the excluded and the cleared chunk acknowledged by the broker
     reported_at timestamptz,
-    -- the event history they were published into: sum(projector_partition.incarnation) then
+    -- the event history they were published into: sum(projector_partition.incarnation - 1) then
     reported_history bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (blast_id, chunk_no)
 );
