@@ -44,7 +44,8 @@ import Testing
     @Test func `watching passes on what happened`() async throws {
         let records = try await records { log in
             await #expect(throws: Refused.self) { try await log.watch { () async throws -> Int in throw Refused() } }
-            #expect(try await log.watch { 7 } == 7)
+            let seven = try await log.watch { 7 }
+            #expect(seven == 7)
         }
         #expect(records.map(\.[0]) == ["error", "notice"])
     }
