@@ -77,6 +77,60 @@ struct DispatchAttemptTests {
         await rig.close()
     }
 
+    @Test func `a sender takes back only what it wrote itself: another one's message on the wire stays`() async throws {
+        let rig = try await DispatchRig.make("fence")
+        let blast = try await rig.blast(["a", "b"])
+        let late = try await rig.otherLease()
+        _ = try await rig.verdicts(DispatchWireTests.entries(rig, ["a", "b"]), blast)
+        try await rig.settle(blast, 2, .inDoubt)
+        for number in 1...2 { try await rig.settle(blast, Int32(number), .withdrawn, under: late) }
+        #expect(try await rig.attempts(blast) == ["1/1 wire", "2/1 in_doubt 18"])
+        #expect(try await rig.claim("a") == "reserved")
+        #expect(try await rig.claim("b") == "handed_over")
+        try await rig.settle(blast, 1, .withdrawn)
+        #expect(try await rig.attempts(blast) == ["1/1 requeued due", "2/1 in_doubt 18"])
+        #expect(try await rig.claim("a") == "released")
+        await rig.close()
+    }
+
+    @Test func `a second sender that waited for the first one's WIRE takes nothing of it back`() async throws {
+        let rig = try await DispatchRig.make("wait")
+        let blast = try await rig.blast(["a"])
+        let second = try await rig.otherLease()
+        let wire = Wire(database: rig.dispatch, leaseMargin: .seconds(1), guardFreshness: .seconds(10))
+        let waiting = try await rig.dispatch.withTransaction { connection in
+            _ = try await wire.write([rig.entry(1, "a")], of: blast, rig.lease, on: connection)
+            let waiting = Task { try await rig.wire([rig.entry(1, "a")], blast, second) }
+            try await eventually("the second sender waits") {
+                try await rig.owner.query(
+                    """
+                    SELECT EXISTS (SELECT FROM pg_stat_activity
+                                    WHERE datname = current_database() AND wait_event_type = 'Lock') AS waits
+                    """)[0].bool("waits")
+            }
+            return waiting
+        }
+        await #expect(throws: PostgresError.self) { try await waiting.value }
+        try await rig.settle(blast, 1, .withdrawn, under: second)
+        #expect(try await rig.attempts(blast) == ["1/1 wire"])
+        #expect(try await rig.claim("a") == "reserved")
+        await rig.close()
+    }
+
+    @Test func `what stands on the wire longer than any answer may take is in doubt, alive or not`() async throws {
+        let rig = try await DispatchRig.make("stuck")
+        let blast = try await rig.blast(["a"])
+        _ = try await rig.verdicts([rig.entry(1, "a")], blast)
+        let reaper = Self.reaper(rig)
+        try await rig.change("UPDATE attempt SET wire_at = now() - interval '600 seconds' WHERE blast_id = $1", blast)
+        _ = try await reaper.reap()
+        #expect(try await rig.attempts(blast) == ["1/1 wire"], "an answer may still come")
+        try await rig.change("UPDATE attempt SET wire_at = now() - interval '666 seconds' WHERE blast_id = $1", blast)
+        _ = try await reaper.reap()
+        #expect(try await rig.attempts(blast) == ["1/1 in_doubt 18"])
+        await rig.close()
+    }
+
     @Test func `evidence ends doubt with sent, and the fact is reported again`() async throws {
         let rig = try await DispatchRig.make("evidence")
         let blast = try await rig.blast(["a", "b", "c"])
@@ -160,7 +214,7 @@ struct DispatchAttemptTests {
 
     static func reaper(_ rig: DispatchRig) -> Reaper {
         Reaper(
-            database: rig.dispatch, dotDeadline: .seconds(5), inDoubtAfter: .seconds(900),
+            database: rig.dispatch, dotDeadline: .seconds(5), replyTimeout: .seconds(600), inDoubtAfter: .seconds(900),
             metrics: SenderMetrics(Metrics()))
     }
 }

@@ -8,7 +8,7 @@ import SMTP
 enum SettledOutcome {
     case accepted, rejected, deferred, expired, inDoubt, withdrawn
 
-    func settlement(_ delivery: DeliveryID, _ attempt: Int32) -> Settlement {
+    func settlement(_ delivery: DeliveryID, _ attempt: Int32, _ token: LeaseToken) -> Settlement {
         let schedule = RetrySchedule(delays: self == .expired ? [] : [.seconds(60)])
         let outcome: SMTPOutcome
         switch self {
@@ -17,9 +17,8 @@ enum SettledOutcome {
         case .deferred, .expired:
             outcome = .deferred(SMTPReply(code: 452, lines: ["4.2.2 Full"]), stage: .recipient, reason: "")
         case .inDoubt: outcome = .inDoubt(reason: "the connection ended after the final dot")
-        case .withdrawn: return Settlement(withdrawn: delivery, attempt: attempt, reason: "not begun")
+        case .withdrawn: return Settlement(withdrawn: delivery, attempt: attempt, token: token, reason: "not begun")
         }
-        return Settlement(
-            outcome, delivery: delivery, attempt: attempt, deferrals: 0, isLate: false, schedule: schedule)
+        return Settlement(outcome, delivery: delivery, attempt: attempt, deferrals: 0, schedule: schedule)
     }
 }

@@ -105,10 +105,20 @@ struct DispatchRig {
     }
 
     func settle(
-        _ blast: BlastID, _ number: Int32, attempt: Int32 = 1, _ outcome: SettledOutcome
+        _ blast: BlastID, _ number: Int32, attempt: Int32 = 1, _ outcome: SettledOutcome, under token: LeaseToken? = nil
     ) async throws {
         try await OutcomeWriter.write(
-            [outcome.settlement(DeliveryID(blast: blast, recipientNumber: number), attempt)], dispatch)
+            [outcome.settlement(DeliveryID(blast: blast, recipientNumber: number), attempt, token ?? lease)], dispatch)
+    }
+
+    /// The token of another sender, which is alive.
+    func otherLease() async throws -> LeaseToken {
+        let token = try await owner.query(
+            """
+            INSERT INTO sender_lease (instance, lease_until) VALUES ('other', clock_timestamp() + interval '1 hour')
+            RETURNING token
+            """)[0].uuid("token")
+        return LeaseToken(high: token.high, low: token.low)
     }
 
     func change(_ sql: String, _ blast: BlastID) async throws {

@@ -11,9 +11,8 @@ struct DispatchSettlementTests {
     private let delivery = DeliveryID(blast: BlastID(high: 1, low: 2), recipientNumber: 3)
     private let schedule = RetrySchedule(delays: [.seconds(60), .seconds(300)])
 
-    private func settle(_ outcome: SMTPOutcome, deferrals: Int = 0, isLate: Bool = false) -> Settlement {
-        Settlement(
-            outcome, delivery: delivery, attempt: 1, deferrals: deferrals, isLate: isLate, schedule: schedule)
+    private func settle(_ outcome: SMTPOutcome, deferrals: Int = 0) -> Settlement {
+        Settlement(outcome, delivery: delivery, attempt: 1, deferrals: deferrals, schedule: schedule)
     }
 
     @Test func `acceptance is sent, with the server's words`() {
@@ -58,12 +57,13 @@ struct DispatchSettlementTests {
         }
     }
 
-    @Test func `a message that was too late for its final dot is put back, a lost connection is deferred`() {
-        let lost = SMTPOutcome.deferred(nil, stage: .data, reason: "the connection ended")
-        #expect(settle(lost, isLate: true).state == .requeued)
-        #expect(settle(lost).state == .deferred)
-        let answered = SMTPOutcome.deferred(SMTPReply(code: 451, lines: ["4.2.2"]), stage: .recipient, reason: "")
-        #expect(settle(answered, isLate: true).fact == .deferred)
+    @Test(arguments: [SMTPStage.mail, .recipient, .data, .body])
+    func `a connection or a deadline that ends within the message is a deferral, so that it is not tried for ever`(
+        stage: SMTPStage
+    ) {
+        let lost = SMTPOutcome.deferred(nil, stage: stage, reason: "the deadline passed")
+        #expect(settle(lost).fact == .deferred)
+        #expect(settle(lost, deferrals: 2).fact == .expired)
     }
 
     @Test func `deferrals follow the schedule until it is used up, then the delivery has expired`() throws {

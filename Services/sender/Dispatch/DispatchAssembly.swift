@@ -61,7 +61,8 @@ struct DispatchAssembly {
     ) -> [any Service] {
         let chunks = ChunkPublisher(database: database, producer: producer, repeatAfter: .seconds(10))
         let reaper = Reaper(
-            database: database, dotDeadline: configuration.dotDeadline, inDoubtAfter: configuration.inDoubtAfter,
+            database: database, dotDeadline: configuration.dotDeadline,
+            replyTimeout: configuration.smtp.dotReplyTimeout, inDoubtAfter: configuration.inDoubtAfter,
             metrics: metrics)
         let finisher = BlastFinisher(database: database)
         let incarnations = IncarnationWatcher(database: database, logger: context.logger)

@@ -1,5 +1,6 @@
 import Delivery
 import Logging
+import Postgres
 import Runtime
 import ServiceLifecycle
 
@@ -150,7 +151,7 @@ struct Dispatcher: Service {
             do {
                 result = try await wire.write(portion.map(\.entry), of: chunk.blast, token)
             } catch {
-                await withdraw(portion, of: chunk.blast)
+                await withdraw(portion, of: chunk.blast, token, after: error)
                 throw error
             }
             switch result {
@@ -209,7 +210,7 @@ struct Dispatcher: Service {
         } catch {
             let prepared = pulled.current
             slots.release(granted - prepared.count)
-            await withdraw(prepared, of: blast)
+            await withdraw(prepared, of: blast, token, after: error)
             throw error
         }
         guard case .decided(let verdicts) = result else {
@@ -245,17 +246,22 @@ struct Dispatcher: Service {
         for message in wired { handOver.begin(message) }
     }
 
-    /// Whether WIRE took effect is not known, but nothing was handed over: rows that stand are put back.
-    private func withdraw(_ prepared: [Prepared], of blast: BlastID) async {
+    /// Whether WIRE took effect is not known, but nothing was handed over: rows that stand are put back. Rows may even
+    /// appear after that, as long as the lost connection's statement runs on: only a new token leaves those to the reaper.
+    private func withdraw(
+        _ prepared: [Prepared], of blast: BlastID, _ token: LeaseToken, after error: any Error
+    ) async {
         await withDiscardingTaskGroup { group in
             for item in prepared {
                 let delivery = DeliveryID(blast: blast, recipientNumber: item.entry.recipientNumber)
                 let settlement = Settlement(
-                    withdrawn: delivery, attempt: item.entry.attempt,
+                    withdrawn: delivery, attempt: item.entry.attempt, token: token,
                     reason: "the database did not confirm that the attempt began; nothing was sent")
                 group.addTask { await writer.settle(settlement) }
             }
         }
+        // A refused statement is rolled back, whatever comes later.
+        if (error as? PostgresError)?.code != .server { await lease.surrender(token) }
     }
 }
 

@@ -34,11 +34,10 @@ struct HandOver: Sendable {
             wired.message.envelope, message: wired.message.octets, dotDeadline: deadline,
             beforeDot: { FaultPoint.reach("sender.before-dot") }, afterDot: { FaultPoint.reach("sender.after-dot") })
         FaultPoint.reach("sender.after-reply")
-        let isLate = ContinuousClock.now >= deadline
         let settlement = Settlement(
-            outcome, delivery: wired.delivery, attempt: wired.attempt, deferrals: wired.deferrals, isLate: isLate,
+            outcome, delivery: wired.delivery, attempt: wired.attempt, deferrals: wired.deferrals,
             schedule: schedule)
-        if !outcome.isRelayTrouble { health.worked() } else if !isLate { health.failed(settlement.reply) }
+        if !outcome.isRelayTrouble { health.worked() } else { health.failed(settlement.reply) }
         await writer.settle(settlement)
         metrics.settled(settlement.state)
         metrics.wireTime.observe(wired.wiredAt.duration(to: .now))

@@ -11,11 +11,12 @@ actor OutcomeWriter {
     private static let batchMax = 500
 
     /// A late answer overrules doubt, and a resend that has not begun. It never overrules an answer.
+    /// What is taken back must have been written under the same token.
     static let settle = """
         WITH outcome AS MATERIALIZED (
             SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bigint[],
-                                 $7::bigint[], $8::text[], $9::text[])
-                   AS o(blast_id, recipient_no, attempt_no, state, fact, pause, code, enhanced, reply)
+                                 $7::bigint[], $8::text[], $9::text[], $10::text[])
+                   AS o(blast_id, recipient_no, attempt_no, state, fact, pause, code, enhanced, reply, token)
         ), settled AS (
             UPDATE attempt a
                SET state = o.state, fact = o.fact::smallint, settled_at = clock_timestamp(), reported_at = NULL,
@@ -23,6 +24,7 @@ actor OutcomeWriter {
                    smtp_code = o.code::smallint, enhanced_code = o.enhanced, reply = o.reply
               FROM outcome o
              WHERE a.blast_id = o.blast_id AND a.recipient_no = o.recipient_no AND a.attempt_no = o.attempt_no
+               AND (o.token IS NULL OR a.lease_token = o.token::uuid)
                AND (a.state IN ('wire', 'in_doubt')
                     OR o.state IN ('accepted', 'rejected')
                        AND (a.state = 'unknown' OR a.state = 'resend' AND a.next_at IS NOT NULL))
@@ -103,6 +105,7 @@ actor OutcomeWriter {
                 .int8OptionalArray(batch.map { $0.code.map(Int64.init) }),
                 .textArray(batch.map(\.enhancedCode)),
                 .textArray(batch.map { Optional($0.reply) }),
+                .textArray(batch.map { $0.token?.description }),
             ])
     }
 }

@@ -5,11 +5,13 @@ import Runtime
 /// Finds what stopped processes left on the wire, and resolves doubt.
 ///
 /// An attempt in `wire` under a dead lease may have been handed over: it becomes in doubt once no process can still write
-/// its final dot. Doubt ends by evidence (something that only an accepted message can cause), by a late answer, or after
+/// its final dot. So it does under a live one when no answer can come any more. Doubt ends by evidence (something that only an accepted message can cause), by a late answer, or after
 /// `inDoubtAfter` by the policy that the blast declared. Any sender does this; rows being worked on are passed over.
 struct Reaper: Sendable {
     private static let batchMax = 500
     private static let clockMargin = Duration.seconds(2)
+    /// Added to the longest time in which an answer may come.
+    private static let answerMargin = Duration.seconds(60)
 
     /// The claim counts as handed over, because the message may have been.
     static let abandon = """
@@ -17,8 +19,9 @@ struct Reaper: Sendable {
             SELECT a.blast_id, a.recipient_no, a.attempt_no
               FROM attempt a
              WHERE a.state = 'wire' AND a.wire_at < clock_timestamp() - $1 * interval '1 microsecond'
-               AND NOT EXISTS (SELECT FROM sender_lease l
-                                WHERE l.token = a.lease_token AND l.lease_until > clock_timestamp())
+               AND (a.wire_at < clock_timestamp() - $3 * interval '1 microsecond'
+                    OR NOT EXISTS (SELECT FROM sender_lease l
+                                    WHERE l.token = a.lease_token AND l.lease_until > clock_timestamp()))
              ORDER BY a.wire_at
              LIMIT $2
                FOR UPDATE OF a SKIP LOCKED
@@ -90,6 +93,7 @@ struct Reaper: Sendable {
 
     let database: PostgresPool
     let dotDeadline: Duration
+    let replyTimeout: Duration
     let inDoubtAfter: Duration
     let metrics: SenderMetrics
 
@@ -97,7 +101,9 @@ struct Reaper: Sendable {
     func reap() async throws -> Bool {
         let limit = PostgresParameter.int(Int64(Self.batchMax))
         let age = dotDeadline + Self.clockMargin
-        let lost = try await database.query(Self.abandon, [.int(age.wholeMicroseconds), limit])
+        let longest = dotDeadline + replyTimeout + Self.answerMargin
+        let lost = try await database.query(
+            Self.abandon, [.int(age.wholeMicroseconds), limit, .int(longest.wholeMicroseconds)])
         let abandoned = try lost.first?.int("n") ?? 0
         let proven = try await database.query(Self.resolveByEvidence, [.int(Self.evidence.bits), limit])
         let old = try await database.query(Self.resolveByPolicy, [.int(inDoubtAfter.wholeMicroseconds), limit])

@@ -3,9 +3,17 @@ import Postgres
 import Runtime
 
 /// Names the lease under which a process takes work.
-struct LeaseToken: Hashable, Sendable {
+struct LeaseToken: Hashable, Sendable, CustomStringConvertible {
     let high: UInt64
     let low: UInt64
+
+    /// As PostgreSQL reads a uuid.
+    var description: String {
+        [high, low].map { word in
+            let digits = String(word, radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits
+        }.joined()
+    }
 
     var parameter: PostgresParameter { .uuid(high: high, low: low) }
 }

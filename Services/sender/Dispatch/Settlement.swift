@@ -21,16 +21,15 @@ struct Settlement: Sendable, Equatable {
     let code: Int32?
     let enhancedCode: String?
     let reply: String
+    /// The token of the WIRE call that is taken back; nil for what the relay said.
+    let token: LeaseToken?
 
     /// The pause before what was provably not sent, for a reason that is not the recipient's, is tried again.
     static let requeuePause = Duration.seconds(2)
 
-    /// - Parameters:
-    ///   - deferrals: temporary refusals of this delivery before this attempt.
-    ///   - isLate: the deadline for the final dot had passed when the outcome came.
+    /// - Parameter deferrals: temporary refusals of this delivery before this attempt.
     init(
-        _ outcome: SMTPOutcome, delivery: DeliveryID, attempt: Int32, deferrals: Int, isLate: Bool,
-        schedule: RetrySchedule
+        _ outcome: SMTPOutcome, delivery: DeliveryID, attempt: Int32, deferrals: Int, schedule: RetrySchedule
     ) {
         func settled(
             _ state: AttemptState, _ fact: DeliveryFact?, after pause: Duration? = nil, _ reply: SMTPReply?,
@@ -39,7 +38,7 @@ struct Settlement: Sendable, Equatable {
             Settlement(
                 delivery: delivery, attempt: attempt, state: state, fact: fact, retryAfter: pause,
                 code: reply.map { Int32($0.code) }, enhancedCode: reply?.enhanced?.description,
-                reply: Self.cut(reply?.description ?? reason))
+                reply: Self.cut(reply?.description ?? reason), token: nil)
         }
         switch outcome {
         case .accepted(let reply): self = settled(.accepted, .sent, reply)
@@ -55,7 +54,7 @@ struct Settlement: Sendable, Equatable {
                 self = settled(.rejected, isAddressFault ? .bouncedInvalid : .bounced, reply)
             }
         case .deferred(let reply, let stage, let reason):
-            if stage.isBeforeEnvelope || reply == nil && isLate {
+            if stage.isBeforeEnvelope {
                 self = settled(.requeued, nil, after: Self.requeuePause, reply, reason)
             } else if let pause = schedule.pause(afterDeferrals: deferrals) {
                 self = settled(.deferred, .deferred, after: pause, reply, reason)
@@ -66,16 +65,17 @@ struct Settlement: Sendable, Equatable {
         }
     }
 
-    /// For a message that was put on the wire list and is known never to have been offered to the server.
-    init(withdrawn delivery: DeliveryID, attempt: Int32, reason: String) {
+    /// For a message that was put on the wire list under `token` and is known never to have been offered to the server.
+    /// What another sender wrote for the same attempt is none of this one's business.
+    init(withdrawn delivery: DeliveryID, attempt: Int32, token: LeaseToken, reason: String) {
         self.init(
             delivery: delivery, attempt: attempt, state: .requeued, fact: nil, retryAfter: .zero, code: nil,
-            enhancedCode: nil, reply: Self.cut(reason))
+            enhancedCode: nil, reply: Self.cut(reason), token: token)
     }
 
     private init(
         delivery: DeliveryID, attempt: Int32, state: AttemptState, fact: DeliveryFact?, retryAfter: Duration?,
-        code: Int32?, enhancedCode: String?, reply: String
+        code: Int32?, enhancedCode: String?, reply: String, token: LeaseToken?
     ) {
         self.delivery = delivery
         self.attempt = attempt
@@ -85,6 +85,7 @@ struct Settlement: Sendable, Equatable {
         self.code = code
         self.enhancedCode = enhancedCode
         self.reply = reply
+        self.token = token
     }
 
     /// At most `replyMaxOctets` and without NUL, which a database cannot hold.

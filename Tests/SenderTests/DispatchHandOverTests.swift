@@ -1,0 +1,48 @@
+import Delivery
+import Logging
+import NIOCore
+import NIOPosix
+import Postgres
+import Runtime
+import SMTP
+import TestKit
+import Testing
+
+@testable import sender
+
+@Suite("Hand-over")
+struct DispatchHandOverTests {
+    @Test func `a relay that takes connections and says nothing holds further messages back`() async throws {
+        let rig = try await DispatchRig.make("silent_relay")
+        let blast = try await rig.blast(["a"])
+        _ = try await rig.verdicts([rig.entry(1, "a")], blast)
+        let server = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .bind(host: "127.0.0.1", port: 0).get()
+        let port = try #require(server.localAddress?.port)
+        let relay = SMTPConnectionPool(
+            SMTPConfiguration(host: "127.0.0.1", port: port, heloName: "test.example"),
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
+        let logger = Logger(label: "test")
+        let slots = HandOverSlots(capacity: 1)
+        let health = RelayHealth(logger: logger)
+        let dotDeadline = Duration.milliseconds(300)
+        let handOver = HandOver(
+            relay: relay, health: health,
+            writer: OutcomeWriter(database: rig.dispatch, slots: slots, logger: logger),
+            schedule: RetrySchedule(delays: [.seconds(60)]), dotDeadline: dotDeadline,
+            metrics: SenderMetrics(Metrics()))
+        #expect(await slots.acquire(upTo: 1, isEmergency: false) == 1)
+        handOver.begin(
+            WiredMessage(
+                delivery: DeliveryID(blast: blast, recipientNumber: 1), attempt: 1, deferrals: 0,
+                message: ComposedMessage(
+                    envelope: SMTPEnvelope(sender: "b@bounce.example", recipient: "a@school.example"), octets: []),
+                wiredAt: .now))
+        #expect(await slots.drain(within: .seconds(20)))
+        #expect(health.isTroubled)
+        #expect(try await rig.attempts(blast) == ["1/1 requeued due"])
+        await relay.close()
+        try await server.close()
+        await rig.close()
+    }
+}
