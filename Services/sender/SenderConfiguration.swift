@@ -17,7 +17,7 @@ struct SenderConfiguration: Sendable {
         doc: "how long the answer to a final dot may take; below 600s doubt is made by ourselves")
     static let smtpDotDeadline = Setting<Duration>.duration(
         "smtp.dot.deadline", default: .seconds(5), in: .milliseconds(100) ... .seconds(300),
-        doc: "time from the last check to the final dot; a message that is later is not sent and asked again")
+        doc: "time from the last check to the final dot; a message that is later is not sent and tried again")
     static let smtpHelo = Setting<String>.string(
         "smtp.helo", default: "localhost.localdomain", doc: "our own name in EHLO")
     static let chunkSize = Setting<Int>.int(
@@ -42,6 +42,9 @@ struct SenderConfiguration: Sendable {
     static let guardFreshness = Setting<Duration>.duration(
         "sender.guard.freshness", default: .seconds(10), in: .milliseconds(500) ... .seconds(600),
         doc: "how old the guard's knowledge may be before general sending waits")
+    static let emergencyPatience = Setting<Duration>.duration(
+        "sender.emergency.patience", default: .seconds(30), in: .seconds(1) ... .seconds(3600),
+        doc: "how long an emergency blast waits for the guard before it is sent without screening")
     static let bounceDomain = Setting<String>.string(
         "sender.bounce.domain", default: "bounce.invalid", doc: "domain of return paths and Message-IDs")
     static let publicURL = Setting<String>.string(
@@ -62,7 +65,7 @@ struct SenderConfiguration: Sendable {
     static let declared: [any DeclaredSetting] =
         [
             listen, smtpHost, smtpPort, smtpConnections, smtpReplyTimeout, smtpDotDeadline, smtpHelo, chunkSize, window,
-            retrySchedule, inDoubtAfter, lease, guardFreshness, bounceDomain, publicURL, tokenKeys,
+            retrySchedule, inDoubtAfter, lease, guardFreshness, emergencyPatience, bounceDomain, publicURL, tokenKeys,
         ] + IntakeLimits.settings
 
     let listen: ListenAddress
@@ -74,6 +77,7 @@ struct SenderConfiguration: Sendable {
     let inDoubtAfter: Duration
     let lease: Duration
     let guardFreshness: Duration
+    let emergencyPatience: Duration
     let composer: MessageComposer
     let limits: IntakeLimits
 
@@ -92,6 +96,7 @@ struct SenderConfiguration: Sendable {
         inDoubtAfter = settings[Self.inDoubtAfter]
         lease = settings[Self.lease]
         guardFreshness = settings[Self.guardFreshness]
+        emergencyPatience = settings[Self.emergencyPatience]
         let url = settings[Self.publicURL]
         guard url.hasPrefix("http://") || url.hasPrefix("https://"), url.utf8.allSatisfy(Self.isPlain) else {
             throw ConfigurationError(

@@ -151,7 +151,8 @@ import Testing
         let blast = try await district.blast([.usable("a@x.example"), .without])
         try await district.screen(blast)
         _ = try await district.rig.owner.query(
-            "UPDATE screened_chunk SET reported_at = now() WHERE blast_id = $1", [.uuid((blast.high, blast.low))])
+            "UPDATE screened_chunk SET reported_at = now() - interval '6 seconds' WHERE blast_id = $1",
+            [.uuid((blast.high, blast.low))])
         try await district.report(.bounced, blast)
         #expect(try await district.screen(blast) == .repeated)
         #expect(try await district.decisions(blast) == [2: .noAddress])
@@ -160,6 +161,19 @@ import Testing
             [.uuid((blast.high, blast.low))])[0]
         #expect(try row.int("excluded") == 1)
         #expect(try row.isNull("reported_at"))
+    }
+
+    @Test func `what was published a moment ago is not published again for every repeated request`() async throws {
+        let district = try await district()
+        let blast = try await district.blast([.without])
+        try await district.screen(blast)
+        let key = [PostgresParameter.uuid((blast.high, blast.low))]
+        _ = try await district.rig.owner.query(
+            "UPDATE screened_chunk SET reported_at = clock_timestamp() WHERE blast_id = $1", key)
+        #expect(try await district.screen(blast) == .repeated)
+        let row = try await district.rig.owner.query(
+            "SELECT reported_at FROM screened_chunk WHERE blast_id = $1", key)[0]
+        #expect(try !row.isNull("reported_at"))
     }
 
     @Test func `guards side by side decide once`() async throws {

@@ -46,6 +46,58 @@ struct DispatchQueueTests {
         await rig.close()
     }
 
+    @Test func `a paused blast whose time has passed is worked on: its recipients are told that it was cancelled`()
+        async throws
+    {
+        let rig = try await DispatchRig.make("expired_pause")
+        let blast = try await rig.blast(["a"])
+        let queue = ChunkQueue(database: rig.dispatch)
+        try await rig.change(
+            "UPDATE blast SET paused_at = now(), not_after = now() + interval '1 h' WHERE blast_id = $1", blast)
+        #expect(try await queue.take(rig.lease, onlyEmergency: false) == nil)
+        try await rig.change("UPDATE blast SET not_after = now() - interval '1 s' WHERE blast_id = $1", blast)
+        #expect(try await queue.take(rig.lease, onlyEmergency: false)?.blast == blast)
+        await rig.close()
+    }
+
+    @Test(arguments: ["cancelled_at = now()", "paused_at = now(), not_after = now() - interval '1 second'"])
+    func `a delivery that waits for its retry is told at once when its blast ends`(change: String) async throws {
+        let rig = try await DispatchRig.make("ended_retry")
+        let blast = try await rig.blast(["a"])
+        _ = try await rig.verdicts([rig.entry(1, "a")], blast)
+        try await rig.settle(blast, 1, .deferred)
+        let queue = RetryQueue(database: rig.dispatch, guardFreshness: .seconds(10))
+        let wire = Wire(database: rig.dispatch, leaseMargin: .seconds(1), guardFreshness: .seconds(10))
+        #expect(try await queue.blastsWithDue(limit: 8).isEmpty)
+        try await rig.change("UPDATE blast SET \(change) WHERE blast_id = $1", blast)
+        #expect(try await queue.blastsWithDue(limit: 8).map(\.blast) == [blast])
+        _ = try await queue.pull(upTo: 10, of: blast) { due, connection in
+            try await wire.write(
+                due.map { rig.entry($0.recipient.number, "a", attempt: $0.attempt + 1) }, of: blast, rig.lease,
+                on: connection)
+        }
+        #expect(try await rig.attempts(blast) == ["1/1 deferred 4", "1/2 stopped 16"])
+        await rig.close()
+    }
+
+    @Test func `an unanswered request is repeated after 10 s, and then less and less often`() async throws {
+        let rig = try await DispatchRig.make("repeat")
+        let blast = try await rig.blast(["a"])
+        try await rig.change("UPDATE chunk SET state = 'requested' WHERE blast_id = $1", blast)
+        for (age, silence, isDue) in [
+            ("0 s", nil, true), ("20 s", "9 s", false), ("20 s", "11 s", true), ("400 s", "90 s", false),
+            ("400 s", "110 s", true),
+        ] as [(String, String?, Bool)] {
+            _ = try await rig.owner.query(
+                "UPDATE blast SET send_requested_at = now() - $1::text::interval", [.text(age)])
+            _ = try await rig.owner.query(
+                "UPDATE chunk SET requested_reported_at = now() - $1::text::interval", [.text(silence)])
+            let due = try await rig.dispatch.query(ChunkPublisher.unreported, [.int(10), .int(10_000_000)])
+            #expect(due.count == (isDue ? 1 : 0), "\(age) after the order, \(silence ?? "never") asked")
+        }
+        await rig.close()
+    }
+
     @Test func `many takers at once never take the same chunk`() async throws {
         let rig = try await DispatchRig.make("takers")
         for _ in 0..<24 { _ = try await rig.blast(["a"]) }

@@ -75,11 +75,12 @@ struct ChunkScreen: Sendable {
         ON CONFLICT DO NOTHING
         """
 
-    /// One that is being published at this moment needs no second time.
+    /// One that is being published at this moment, or was a moment ago, needs no second time.
     private static let repeatChunk = """
         UPDATE screened_chunk SET reported_at = NULL
          WHERE (blast_id, chunk_no) IN (SELECT blast_id, chunk_no FROM screened_chunk
-                                         WHERE blast_id = $1 AND chunk_no = $2 AND reported_at IS NOT NULL
+                                         WHERE blast_id = $1 AND chunk_no = $2
+                                           AND reported_at < clock_timestamp() - interval '5 seconds'
                                            FOR UPDATE SKIP LOCKED)
         """
 

@@ -4,17 +4,20 @@ import Kafka
 import Postgres
 import Runtime
 
-/// Asks the guard to screen chunks, from their rows, and asks again for those that stay without an answer.
+/// Asks the guard to screen chunks, from their rows, and asks again for those that stay without an answer:
+/// after `repeatAfter`, and then ever more seldom, so that a guard that comes back after hours finds a few requests per
+/// chunk and no flood. What was cleared before anything could be asked (an emergency without a broker) is asked once.
 struct ChunkPublisher: Sendable {
     private static let batchMax = 200
 
-    private static let unreported = """
+    static let unreported = """
         SELECT c.blast_id, c.chunk_no, c.district_id, c.class = 'emergency' AS emergency, c.first_no, c.last_no,
                b.send_requested_at
           FROM chunk c JOIN blast b ON b.blast_id = c.blast_id
-         WHERE c.state = 'requested' AND b.state = 'sending'
+         WHERE (c.state = 'requested' OR c.requested_reported_at IS NULL) AND b.state <> 'draft'
            AND (c.requested_reported_at IS NULL
-                OR c.requested_reported_at < clock_timestamp() - $2 * interval '1 microsecond')
+                OR c.requested_reported_at < clock_timestamp() - greatest(
+                       $2 * interval '1 microsecond', (clock_timestamp() - b.send_requested_at) / 4))
          ORDER BY c.class = 'emergency' DESC, c.blast_id, c.chunk_no
          LIMIT $1
            FOR UPDATE OF c SKIP LOCKED

@@ -14,7 +14,8 @@ struct LeasedChunk: Sendable, Equatable {
 /// The cleared chunks as a work queue in PostgreSQL.
 struct ChunkQueue: Sendable {
     /// Emergency first; then the district with the fewest chunks in work; then oldest first. A chunk whose lease has run
-    /// out is free again. Paused blasts wait, unless they are cancelled: then their recipients are told so.
+    /// out is free again. Paused blasts wait, unless they are cancelled or their time has passed: then their recipients
+    /// are told so.
     static let take = """
         WITH busy AS MATERIALIZED (
             SELECT h.district_id, count(*) AS n
@@ -27,7 +28,7 @@ struct ChunkQueue: Sendable {
               JOIN blast b ON b.blast_id = c.blast_id
               LEFT JOIN busy ON busy.district_id = c.district_id
              WHERE c.state = 'cleared' AND b.state = 'sending'
-               AND (b.paused_at IS NULL OR b.cancelled_at IS NOT NULL)
+               AND (b.paused_at IS NULL OR b.cancelled_at IS NOT NULL OR b.not_after <= clock_timestamp())
                AND (c.class = 'emergency' OR NOT $2)
                AND (c.lease_token IS NULL
                     OR NOT EXISTS (SELECT FROM sender_lease l
@@ -46,20 +47,30 @@ struct ChunkQueue: Sendable {
         UPDATE chunk SET lease_token = NULL
          WHERE blast_id = $1 AND chunk_no = $2 AND lease_token = $3 AND state = 'cleared'
         """
-    /// Done means that every recipient of the range has a decision or an attempt.
+    /// Done means that every recipient of the range has a decision or an attempt. In an emergency those without a usable
+    /// address have nothing to wait for: the guard may never have seen the chunk.
     static let finish = """
         UPDATE chunk c SET state = 'done', done_at = clock_timestamp(), lease_token = NULL
          WHERE c.blast_id = $1 AND c.chunk_no = $2 AND c.state = 'cleared' AND c.lease_token = $3
            AND NOT EXISTS (
                SELECT FROM recipient r
                 WHERE r.blast_id = $1 AND r.recipient_no BETWEEN c.first_no AND c.last_no
+                  AND (r.address_hash IS NOT NULL OR c.class <> 'emergency')
                   AND NOT EXISTS (SELECT FROM decision d
                                    WHERE d.blast_id = $1 AND d.recipient_no = r.recipient_no)
                   AND NOT EXISTS (SELECT FROM attempt a WHERE a.blast_id = $1 AND a.recipient_no = r.recipient_no))
         RETURNING c.chunk_no
         """
+    /// In an emergency that the guard has not screened, an address may come twice; by the guard's own rule the first one
+    /// that is not left out gets the message.
     private static let recipients = """
-        SELECT r.recipient_no, r.address, r.address_hash, r.name, r.person_ref, r.school, r.fields::text AS fields
+        SELECT r.recipient_no, r.address, r.address_hash, r.name, r.person_ref, r.school, r.fields::text AS fields,
+               CASE WHEN $5 THEN
+                   (SELECT e.recipient_no FROM recipient e JOIN blast b ON b.blast_id = $1 AND b.dedupe_address
+                     WHERE e.blast_id = $1 AND e.address_hash = r.address_hash AND e.recipient_no < r.recipient_no
+                       AND NOT EXISTS (SELECT FROM decision d
+                                        WHERE d.blast_id = $1 AND d.recipient_no = e.recipient_no)
+                     ORDER BY e.recipient_no LIMIT 1) END AS original_no
           FROM recipient r
          WHERE r.blast_id = $1 AND r.recipient_no BETWEEN $2 AND $3 AND r.address_hash IS NOT NULL
            AND NOT EXISTS (SELECT FROM decision d WHERE d.blast_id = $1 AND d.recipient_no = r.recipient_no)
@@ -92,8 +103,13 @@ struct ChunkQueue: Sendable {
     /// The next recipients of a chunk that nothing has been decided or tried for.
     func recipients(of chunk: LeasedChunk, from first: Int32, limit: Int) async throws -> [Recipient] {
         let rows = try await database.query(
-            Self.recipients, [.uuid(chunk.blast), .int4(first), .int4(chunk.last), .int(Int64(limit))])
-        return try rows.map { try Recipient($0) }
+            Self.recipients,
+            [.uuid(chunk.blast), .int4(first), .int4(chunk.last), .int(Int64(limit)), .bool(chunk.isEmergency)])
+        return try rows.map { row in
+            var recipient = try Recipient(row)
+            recipient.original = try row.optionalInt32("original_no")
+            return recipient
+        }
     }
 }
 

@@ -66,7 +66,13 @@ struct DispatchAssembly {
             metrics: metrics)
         let finisher = BlastFinisher(database: database)
         let incarnations = IncarnationWatcher(database: database, logger: context.logger)
+        let patience = EmergencyPatience(
+            database: database, patience: configuration.emergencyPatience, metrics: metrics, logger: context.logger)
         return [
+            periodic(context, "emergencies", every: .seconds(1)) {
+                try await patience.clearOverdue()
+                return false
+            },
             periodic(context, "incarnation", every: .seconds(3)) {
                 try await incarnations.look()
                 return false

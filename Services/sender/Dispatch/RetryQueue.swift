@@ -20,6 +20,13 @@ struct RetryQueue: Sendable {
         let count: Int
     }
 
+    /// Up to when a retry of blast `b` is due: all of them once it is cancelled or its time has passed, so that their
+    /// recipients are told at once.
+    private static let horizon = """
+        CASE WHEN b.cancelled_at IS NOT NULL OR b.not_after <= clock_timestamp() THEN 'infinity'
+             ELSE clock_timestamp() END
+        """
+
     /// Emergency first, the others in random order, so that senders side by side spread.
     static let blasts = """
         SELECT b.blast_id, d.n
@@ -27,7 +34,7 @@ struct RetryQueue: Sendable {
          CROSS JOIN LATERAL (
                SELECT count(*) AS n
                  FROM (SELECT FROM attempt a
-                        WHERE a.blast_id = b.blast_id AND a.next_at <= clock_timestamp() LIMIT 1000) s) d
+                        WHERE a.blast_id = b.blast_id AND a.next_at <= \(horizon) LIMIT 1000) s) d
          WHERE b.state = 'sending' AND d.n > 0
            AND (b.cancelled_at IS NOT NULL OR b.not_after <= clock_timestamp()
                 OR b.paused_at IS NULL AND (b.class = 'emergency' OR \(Wire.guardIsFresh("$2"))))
@@ -40,8 +47,9 @@ struct RetryQueue: Sendable {
                (SELECT count(*) FROM attempt d
                  WHERE d.blast_id = $1 AND d.recipient_no = a.recipient_no AND d.state = 'deferred') AS deferrals
           FROM attempt a
+          JOIN blast b ON b.blast_id = $1
           JOIN recipient r ON r.blast_id = $1 AND r.recipient_no = a.recipient_no
-         WHERE a.blast_id = $1 AND a.next_at <= clock_timestamp()
+         WHERE a.blast_id = $1 AND a.next_at <= \(horizon)
          ORDER BY a.next_at
          LIMIT $2
            FOR UPDATE OF a SKIP LOCKED

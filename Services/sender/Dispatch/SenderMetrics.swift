@@ -9,6 +9,7 @@ struct SenderMetrics: Sendable {
     let dueRetries: Gauge
     let leaseLost: Counter
     let guardStale: Counter
+    let emergencyUnscreened: Counter
     let factsReported: Counter
     let malformed: Counter
     private let registry: Metrics
@@ -31,6 +32,9 @@ struct SenderMetrics: Sendable {
         guardStale = registry.counter(
             "rollcall_sender_guard_stale_total",
             help: "Windows of general messages held back because the guard was not up to date.")
+        emergencyUnscreened = registry.counter(
+            "rollcall_sender_emergency_unscreened_chunks_total",
+            help: "Chunks of emergency blasts sent without the guard's answer.")
         factsReported = registry.counter(
             "rollcall_sender_facts_reported_total", help: "Delivery events acknowledged by the broker.")
         malformed = registry.counter(

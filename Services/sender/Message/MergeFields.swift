@@ -24,4 +24,6 @@ struct Recipient: Sendable {
     let school: String?
     /// A JSON object.
     let fields: String
+    /// An earlier recipient of the blast with the same address, who gets the message for both.
+    var original: Int32?
 }

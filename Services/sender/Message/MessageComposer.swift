@@ -50,6 +50,10 @@ struct MessageComposer: Sendable {
     }
 
     func compose(_ recipient: Recipient, of document: BlastDocument, unixSeconds: Int64) -> Composition {
+        if let original = recipient.original {
+            return Self.failed(
+                .duplicate, "Same address as recipient \(original) of this blast; one message is enough.")
+        }
         let template: MessageTemplate
         switch document.template {
         case .success(let parsed): template = parsed
