@@ -35,7 +35,7 @@ import Testing
                     VALUES (1, $1, $2, 'bounce', now(), now())
                     """, [.bytes(Array(text.utf8)), .text(text)])
                 let query = "q=" + FormFields.escape(text)
-                let escaped = MarkupText().escapeText(text)
+                let escaped = MarkupContent().escapeText(text)
                 for path in [
                     "/", "/blasts/\(blast)", "/blasts/\(blast)?\(query)", "/blasts/\(blast)/live",
                     "/blasts/\(blast)/recipients/1", "/blacklist", "/blacklist?\(query)",

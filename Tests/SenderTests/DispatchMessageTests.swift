@@ -19,6 +19,13 @@ struct DispatchMessageTests {
         #expect(rendered.subject == "Hi <b>O'Neil & \"co\"</b>")
     }
 
+    @Test func `a mark with a combining character behind it is escaped too`() throws {
+        let template = try MessageTemplate(subject: "s", html: "<b title=\"{{name}}\">{{name}}</b>", text: nil)
+        let html = template.render(["name": "\"\u{301} onfocus=x <\u{338}i>"]).html ?? ""
+        let inert = "&quot;\u{301} onfocus=x &lt;\u{338}i&gt;"
+        #expect(Array(html.utf8) == Array("<b title=\"\(inert)\">\(inert)</b>".utf8))
+    }
+
     @Test func `text begins as the template does, sections on the first line included`() throws {
         let template = try MessageTemplate(
             subject: "s", html: nil, text: "\n{{#bus}}\nBus {{bus}}\n{{/bus}}\n  end")
@@ -134,6 +141,22 @@ struct DispatchMessageTests {
         #expect(text.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"))
         let emergency = try composer.compose(recipient, of: try document(true), unixSeconds: 0).result.get()
         #expect(!String(decoding: emergency.octets, as: UTF8.self).contains("List-Unsubscribe"))
+    }
+
+    @Test func `a recipient whose address came before in the blast gets no message of its own`() throws {
+        let keys = try TokenKeys(["1:" + String(repeating: "ab", count: 32)])
+        let composer = MessageComposer(publicURL: "https://t.example", bounceDomain: "bounce.example", keys: keys)
+        let document = BlastDocument(
+            blast: delivery.blast, district: DistrictID(7), isEmergency: true,
+            from: Mailbox(address: try EmailAddress(parsing: "office@school.example")), replyTo: nil,
+            template: .success(try MessageTemplate(subject: "s", html: nil, text: "t")), links: [:])
+        var recipient = Recipient(
+            number: 3, address: "jane@home.example", addressHash: [1], name: nil, personReference: nil, school: nil,
+            fields: "{}")
+        recipient.original = 1
+        let result = composer.compose(recipient, of: document, unixSeconds: 0).result
+        let fault = #expect(throws: CompositionFault.self) { try result.get() }
+        #expect(fault?.fact == .duplicate)
     }
 
     @Test func `S-03: a line break that reaches the subject stops the message`() throws {

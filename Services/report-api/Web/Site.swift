@@ -1,5 +1,6 @@
 import HTTPTypes
 import Hummingbird
+import Mail
 import Mustache
 import NIOCore
 import Runtime
@@ -20,11 +21,11 @@ struct Site: Sendable {
     private let version: String
 
     init() throws {
-        MustacheContentTypes.register(MarkupText(), named: MarkupText.name)
+        MustacheContentTypes.register(MarkupContent(), named: MarkupContent.name)
         var library = MustacheLibrary()
         for (name, octets) in Self.templates {
             // Escaping is declared per template; a part of a page does not take it over from the whole.
-            let text = "{{% CONTENT_TYPE:\(MarkupText.name)}}" + String(decoding: octets, as: UTF8.self)
+            let text = "{{% CONTENT_TYPE:\(MarkupContent.name)}}" + String(decoding: octets, as: UTF8.self)
             try library.register(text, named: name)
         }
         self.library = library
@@ -98,27 +99,11 @@ struct Site: Sendable {
         """
 }
 
-/// Escapes for text and for attributes in quotes, octet by octet: a quotation mark followed by a combining character is
-/// one `Character`, and a browser still sees the mark.
-struct MarkupText: MustacheContentType {
+/// How templates escape.
+struct MarkupContent: MustacheContentType {
     static let name = "ROLLCALL_MARKUP"
 
-    func escapeText(_ text: String) -> String {
-        var octets: [UInt8] = []
-        octets.reserveCapacity(text.utf8.count)
-        for octet in text.utf8 {
-            switch octet {
-            case UInt8(ascii: "<"): octets += Array("&lt;".utf8)
-            case UInt8(ascii: ">"): octets += Array("&gt;".utf8)
-            case UInt8(ascii: "&"): octets += Array("&amp;".utf8)
-            case UInt8(ascii: "\""): octets += Array("&quot;".utf8)
-            case UInt8(ascii: "'"): octets += Array("&#39;".utf8)
-            case UInt8(ascii: "`"): octets += Array("&#96;".utf8)
-            default: octets.append(octet)
-            }
-        }
-        return String(decoding: octets, as: UTF8.self)
-    }
+    func escapeText(_ text: String) -> String { MarkupText.escape(text) }
 }
 
 extension HTTPField.Name {

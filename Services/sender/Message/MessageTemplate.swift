@@ -1,3 +1,4 @@
+import Mail
 import Mustache
 
 /// The subject, HTML and text of a blast as parsed Mustache templates.
@@ -41,10 +42,10 @@ struct MessageTemplate: Sendable {
         try checkTags(template, part)
         do {
             // The pragma stands on a line of its own, which Mustache removes.
-            return try MustacheTemplate(string: part == .html ? template : "{{% CONTENT_TYPE:TEXT}}\n" + template)
+            let type = part == .html ? MarkupContent.registeredName : "TEXT"
+            return try MustacheTemplate(string: "{{% CONTENT_TYPE:\(type)}}\n" + template)
         } catch let error as MustacheTemplate.ParserError {
-            let line = error.context.lineNumber - (part == .html ? 0 : 1)
-            let place = "line \(line), column \(error.context.columnNumber)"
+            let place = "line \(error.context.lineNumber - 1), column \(error.context.columnNumber)"
             throw Fault(part: part, reason: "\(place): \(explain(error.error))")
         } catch {
             throw Fault(part: part, reason: "is not a Mustache template")
@@ -81,6 +82,17 @@ struct MessageTemplate: Sendable {
         default: "is not a Mustache template"
         }
     }
+}
+
+/// How merge values are escaped in HTML: by octets, where Mustache's own way goes by `Character`.
+private struct MarkupContent: MustacheContentType {
+    static let registeredName = {
+        let name = "ROLLCALL_MARKUP"
+        MustacheContentTypes.register(Self(), named: name)
+        return name
+    }()
+
+    func escapeText(_ text: String) -> String { MarkupText.escape(text) }
 }
 
 /// What one recipient would read, before any tracking is put in.
