@@ -37,7 +37,8 @@ import Testing
     }
 
     /// What our own types make of an example: the value and attributes they write, nil for octets nobody can read.
-    private func rewritten(_ example: Example) throws -> (value: [UInt8], key: [UInt8], headers: CloudEventAttributes)? {
+    private func rewritten(_ example: Example) throws -> (value: [UInt8], key: [UInt8], headers: CloudEventAttributes)?
+    {
         switch example.headers["ce_type"] {
         case DeliveryEvent.type:
             let event = try DeliveryEvent(value: example.octets, header: example.header)
@@ -159,7 +160,8 @@ import Testing
             let properties = try #require(schema["properties"] as? [String: [String: Any]])
             let full = try members(octets.full)
             #expect(Set(properties.keys) == Set(full.keys), "\(name)")
-            #expect(Set(try #require(schema["required"] as? [String])) == Set(try members(octets.least).keys), "\(name)")
+            #expect(
+                Set(try #require(schema["required"] as? [String])) == Set(try members(octets.least).keys), "\(name)")
             for (member, value) in full {
                 let nested = (value as? [String: Any]) ?? (value as? [[String: Any]])?.first
                 guard let nested else { continue }
@@ -188,7 +190,8 @@ import Testing
             #expect(table["title"] as? String == vocabulary.title)
             #expect(table["mask"] as? Int64 == vocabulary.mask.bits, "\(vocabulary.name)")
             let words = vocabulary.words.map { ($0.key.name, $0.value.text) }
-            #expect(table["words"] as? [String: String] == Dictionary(uniqueKeysWithValues: words), "\(vocabulary.name)")
+            #expect(
+                table["words"] as? [String: String] == Dictionary(uniqueKeysWithValues: words), "\(vocabulary.name)")
         }
     }
 }

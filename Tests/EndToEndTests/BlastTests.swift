@@ -22,6 +22,7 @@ import Testing
                 #expect(!log.contains("families.example"), "\(service) logs addresses")
                 #expect(!log.contains(rig.apiKey), "\(service) logs a key")
             }
+            try await rig.expectContractKept()
         }
     }
 

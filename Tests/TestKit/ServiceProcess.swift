@@ -12,10 +12,16 @@ public final class ServiceProcess: Sendable {
     private let logStart: UInt64
 
     /// Starts `program` from the build folder. `admin.listen` is a free port; ask `adminPort()`.
-    public init(
+    public convenience init(
         _ program: String, arguments: [String] = [], environment: [String: String], folder: URL, name: String? = nil
     ) throws {
-        self.name = name ?? program
+        try self.init(
+            executable: ProjectFolder.program(program), arguments: arguments, environment: environment, folder: folder,
+            name: name ?? program)
+    }
+
+    public init(executable: URL, arguments: [String], environment: [String: String], folder: URL, name: String) throws {
+        self.name = name
         log = folder.appending(path: "\(self.name).log")
         if !FileManager.default.fileExists(atPath: log.path) {
             guard FileManager.default.createFile(atPath: log.path, contents: nil) else {
@@ -25,7 +31,7 @@ public final class ServiceProcess: Sendable {
         let handle = try FileHandle(forWritingTo: log)
         logStart = try handle.seekToEnd()
         let process = Process()
-        process.executableURL = ProjectFolder.program(program)
+        process.executableURL = executable
         process.arguments = arguments
         var variables = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("ROLLCALL_") }
         variables.merge(environment) { $1 }

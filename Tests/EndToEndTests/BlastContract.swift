@@ -1,0 +1,47 @@
+import Contracts
+import Delivery
+import Foundation
+import Kafka
+import TestKit
+import Testing
+
+extension BlastRig {
+    /// Every record of every topic keeps the published contract, as an independent validator reads it.
+    func expectContractKept() async throws {
+        let folder = stack.stateFolder.appending(path: "captured")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        var count = 0
+        var filled: Set<String> = []
+        for topic in Topic.all {
+            let records = try await stack.readAll(topic)
+            let lines = try records.map { record in
+                String(
+                    decoding: try JSONSerialization.data(withJSONObject: captured(record), options: .sortedKeys),
+                    as: UTF8.self)
+            }
+            try lines.joined(separator: "\n").write(
+                to: folder.appending(path: "\(topic.name).ndjson"), atomically: true, encoding: .utf8)
+            count += records.count
+            if !records.isEmpty { filled.insert(topic.name) }
+        }
+        let expected: [Topic] = [
+            .chunksRequested, .chunksCleared, .deliveryEvents, .deliveryStatus, .blastProgress, .blacklist,
+        ]
+        for topic in expected { #expect(filled.contains(topic.name), "nothing was captured from \(topic.name)") }
+        let validator = ProjectFolder.root.appending(path: "Tests/ContractsTests/validate.py")
+        let result = try await TestKit.Command.run(
+            ProjectFolder.python, [validator.path, "--captured", folder.path])
+        #expect(result.status == 0, "\(result.output.suffix(4000))")
+        #expect(result.output.contains("\(count) records checked"), "\(result.output.suffix(4000))")
+        print("records of \(filled.count) topics that keep the contract: \(count)")
+    }
+
+    private func captured(_ record: ConsumerRecord) -> [String: Any] {
+        [
+            "topic": record.topicPartition.topic, "partition": Int(record.topicPartition.partition),
+            "offset": record.offset, "key": String(decoding: record.key ?? [], as: UTF8.self),
+            "headers": record.headers.map { [$0.name, String(decoding: $0.value, as: UTF8.self)] },
+            "value_base64": record.value.map { Data($0).base64EncodedString() as Any } ?? NSNull(),
+        ]
+    }
+}
