@@ -52,7 +52,7 @@ struct BlacklistGuard {
             LearningService(
                 loop: loop("learn", [.deliveryEvents], configuration, context),
                 ledger: BlacklistLedger(pool: pool, rule: configuration.softBounces),
-                progress: GuardProgress(pool: pool), probeInterval: configuration.progressInterval, wake: blacklisted,
+                kept: KeptLessons(pool: pool), progress: GuardProgress(pool: pool), probeInterval: configuration.progressInterval, wake: blacklisted,
                 metrics: metrics),
             ScreeningService(
                 loop: loop("screen", [.chunksRequested], configuration, context),

@@ -91,7 +91,58 @@ import Testing
         }
     }
 
+    @Test func `what an emptied broker took away is learned from the database before freshness is claimed`() async throws
+    {
+        try await with("guard-forgotten") { stack, database, owner in
+            let blast = try await insertBlast(owner, recipients: 20, chunkSize: 20)
+            let first = try ServiceProcess(
+                "blacklist-guard", environment: environment(of: database), folder: stack.stateFolder, name: "first")
+            try await eventually("fresh", within: .seconds(60)) { try await isFresh(owner) }
+            try await first.kill()
+            // The projector folded a bounce that the guard never read, and the sender will not say it again.
+            try await fold(.bounced, of: blast, recipient: 1, seq: 1, owner)
+            try await stack.restartBroker()
+            try await stack.createTopics()
+            try await eventually("stale", within: .seconds(60)) { try await !isFresh(owner) }
+            let second = try ServiceProcess(
+                "blacklist-guard", environment: environment(of: database), folder: stack.stateFolder, name: "second")
+            try await eventually("fresh again", within: .seconds(60)) { try await isFresh(owner) }
+            #expect(try await count(owner, "SELECT count(*) AS n FROM blacklist WHERE active") == 1)
+
+            // Folded by a projector that noticed the new broker later than the guard did.
+            try await fold(.complained, of: blast, recipient: 2, seq: 3, owner)
+            _ = try await owner.query(
+                """
+                INSERT INTO projector_partition (projection, topic, part, cluster_id, incarnation)
+                VALUES ('main', 'rollcall.delivery.events.v1', 0, 'new', 2)
+                """)
+            try await eventually("learned as well", within: .seconds(60)) {
+                try await count(owner, "SELECT count(*) AS n FROM blacklist WHERE active") == 2
+            }
+            #expect(try await second.terminate() == 0)
+        }
+    }
+
     // MARK: Rig
+
+    /// Leaves a delivery that was sent and then came to this fact, as the projector would.
+    private func fold(
+        _ fact: DeliveryFact, of blast: BlastID, recipient: Int32, seq: Int64, _ owner: PostgresPool
+    ) async throws {
+        _ = try await owner.query(
+            """
+            WITH s AS (INSERT INTO delivery_status (blast_id, recipient_no, district_id, facts, part, last_seq)
+                       VALUES ($1, $2::int, 1, 1 | (1 << 20) | (1::bigint << $3::int), 0, $4::bigint + 1)),
+                 p AS (INSERT INTO delivery_problem (blast_id, fact, recipient_no, district_id)
+                       VALUES ($1, $3::int, $2::int, 1))
+            INSERT INTO delivery_log (blast_id, part, seq, prev_seq, recipient_no, district_id, incarnation, event_id,
+                                      source, fact, facts, attempts, changed_at, occurred_at, recorded_at)
+            VALUES ($1, 0, $4::bigint, NULL, $2::int, 1, 1, 'sender/1', '/rollcall/sender', 20, 1 | (1 << 20), 1, now(),
+                    now(), now()),
+                   ($1, 0, $4::bigint + 1, $4::bigint, $2::int, 1, 1, 'webhook/1', '/rollcall/event-ingester', $3::int,
+                    1 | (1 << 20) | (1::bigint << $3::int), 1, now(), now(), now())
+            """, [.uuid((blast.high, blast.low)), .int4(recipient), .int4(Int32(fact.rawValue)), .int(seq)])
+    }
 
     private func with(
         _ name: String, _ body: (LocalStack, TestDatabase, PostgresPool) async throws -> Void

@@ -80,6 +80,10 @@ struct ConsumerLoop: Sendable {
                 positions = [:]
                 try await consumer.unassign()
             case .offsetOutOfRange(let partition):
+                logger.critical(
+                    "records were deleted before they were read; reading what the broker still has",
+                    metadata: ["loop": "\(name)", "partition": "\(partition)"])
+                try await sink.lostRecords(of: partition)
                 positions[partition] = .beginning
                 try await consumer.assign(positions)
             case .records(let records):

@@ -12,6 +12,9 @@ protocol RecordSink {
     /// Where the partitions are read from.
     mutating func starts(of partitions: [TopicPartition]) async throws -> [TopicPartition: StartOffset]
     mutating func apply(_ records: [ConsumerRecord]) async throws
+    /// The broker no longer has what comes next in the partition, which is read from its beginning afterwards. Only when
+    /// this returns is the old position given up.
+    mutating func lostRecords(of partition: TopicPartition) async throws
     /// No partition is read any more.
     mutating func release()
 
@@ -30,6 +33,7 @@ extension RecordSink {
     mutating func starts(of partitions: [TopicPartition]) async throws -> [TopicPartition: StartOffset] {
         Dictionary(uniqueKeysWithValues: partitions.map { ($0, .committed) })
     }
+    mutating func lostRecords(of partition: TopicPartition) async throws {}
     mutating func release() {}
     mutating func beginProof(afterRecords: Bool) async throws -> Bool { false }
     mutating func reachedEnd(of partition: TopicPartition, nextOffset: Int64) async throws {}

@@ -23,10 +23,20 @@ struct GuardProgress: Sendable {
 
     let pool: PostgresPool
 
-    /// Makes a row for every partition; rows of another cluster begin anew, as never caught up.
-    func open(cluster: String) async throws {
+    /// How often the event history has restarted, if something may have been lost that was not learned from the
+    /// database since: rows belong to another cluster or are missing, or the projector has noticed a restart. Nil when
+    /// reading the topic is enough.
+    func unlearnedRestarts(cluster: String) async throws -> Int64? {
+        let row = try await pool.query(
+            Self.compareRestarts, [.text(cluster), .int(Int64(Topic.deliveryEvents.partitions))])[0]
+        return try row.bool("learned") ? nil : row.int("restarts")
+    }
+
+    /// Makes a row for every partition; rows of another cluster begin anew, as never caught up. What the database kept
+    /// after `restarts` of the history has been learned, where they are given.
+    func open(cluster: String, restartsLearned restarts: Int64?) async throws {
         _ = try await pool.query(
-            Self.openRows, [.text(cluster), .int(Int64(Topic.deliveryEvents.partitions))])
+            Self.openRows, [.text(cluster), .int(Int64(Topic.deliveryEvents.partitions)), .int(restarts ?? 0)])
     }
 
     /// The next offset of every partition under this cluster; 0 means from the beginning.
@@ -55,10 +65,21 @@ struct GuardProgress: Sendable {
     }
 
     private static let openRows = """
-        INSERT INTO guard_progress AS g (part, cluster_id, next_offset, caught_up_at)
-        SELECT part, $1, 0, 'epoch' FROM generate_series(0, $2::int - 1) AS part ORDER BY part
-        ON CONFLICT (part) DO UPDATE SET cluster_id = excluded.cluster_id, next_offset = 0, caught_up_at = 'epoch'
-         WHERE g.cluster_id <> excluded.cluster_id
+        INSERT INTO guard_progress AS g (part, cluster_id, next_offset, caught_up_at, restarts_learned)
+        SELECT part, $1, 0, 'epoch', $3 FROM generate_series(0, $2::int - 1) AS part ORDER BY part
+        ON CONFLICT (part) DO UPDATE SET
+            cluster_id = excluded.cluster_id,
+            next_offset = CASE WHEN g.cluster_id = excluded.cluster_id THEN g.next_offset ELSE 0 END,
+            caught_up_at = CASE WHEN g.cluster_id = excluded.cluster_id THEN g.caught_up_at ELSE 'epoch' END,
+            restarts_learned = greatest(g.restarts_learned, excluded.restarts_learned)
+         WHERE g.cluster_id <> excluded.cluster_id OR g.restarts_learned < excluded.restarts_learned
+        """
+
+    private static let compareRestarts = """
+        SELECT r.restarts,
+               (SELECT count(*) FROM guard_progress g
+                 WHERE g.part < $2 AND g.cluster_id = $1 AND g.restarts_learned >= r.restarts) >= $2 AS learned
+          FROM (SELECT coalesce(sum(incarnation - 1), 0)::bigint AS restarts FROM projector_partition) r
         """
 
     private static let readPositions = "SELECT part, next_offset FROM guard_progress WHERE cluster_id = $1"

@@ -10,6 +10,7 @@ import ServiceLifecycle
 struct LearningService: Service {
     let loop: ConsumerLoop
     let ledger: BlacklistLedger
+    let kept: KeptLessons
     let progress: GuardProgress
     let probeInterval: Duration
     let wake: Wake
@@ -36,7 +37,41 @@ private struct LearningSink: RecordSink {
 
     mutating func open(cluster: String) async throws {
         self.cluster = cluster
-        try await service.progress.open(cluster: cluster)
+        try await learnLostHistory()
+    }
+
+    /// What a broker lost before it was read here is learned from the database, before anything is proven about another
+    /// history. The rows change only afterwards: a guard that is killed meanwhile leaves it to the next.
+    ///
+    /// The projector may fold what it read from the old broker until it notices the new one, so a restart that it
+    /// reports later has it done again.
+    private func learnLostHistory() async throws {
+        guard let restarts = try await service.progress.unlearnedRestarts(cluster: cluster) else { return }
+        try await learnKept()
+        try await service.progress.open(cluster: cluster, restartsLearned: restarts)
+    }
+
+    private func learnKept() async throws {
+        var lessons = 0
+        var place: KeptLessons.Place? = .start
+        while let current = place {
+            guard !Task.isShuttingDownGracefully else { throw LoopError("asked to stop while learning") }
+            let page = try await service.kept.page(after: current)
+            try await learn(page.lessons)
+            lessons += page.lessons.count
+            place = page.next
+            service.loop.stuck.turn()
+        }
+        if lessons > 0 {
+            service.loop.logger.warning(
+                "events may have been lost before they were read; learned from what the database keeps",
+                metadata: ["lessons": "\(lessons)", "cluster": "\(cluster)"])
+        }
+    }
+
+    mutating func lostRecords(of partition: TopicPartition) async throws {
+        freshness.forget()
+        try await learnKept()
     }
 
     mutating func starts(of partitions: [TopicPartition]) async throws -> [TopicPartition: StartOffset] {
@@ -72,11 +107,15 @@ private struct LearningSink: RecordSink {
         }
         let position = GuardProgress.Position(cluster: cluster, next: next)
         if lessons.isEmpty { return try await service.progress.store(position) }
+        try await learn(lessons, progress: position)
+    }
+
+    private func learn(_ lessons: [Lesson], progress position: GuardProgress.Position? = nil) async throws {
         do {
             count(try await service.ledger.learn(lessons, progress: position))
         } catch let error as PostgresError where error.refusesValues {
             for lesson in lessons { try await learnAlone(lesson) }
-            try await service.progress.store(position)
+            if let position { try await service.progress.store(position) }
         }
     }
 
@@ -101,6 +140,7 @@ private struct LearningSink: RecordSink {
     mutating func beginProof(afterRecords: Bool) async throws -> Bool {
         let now = ContinuousClock.now
         guard freshness.isDue(now: now), !partitions.isEmpty else { return false }
+        try await learnLostHistory()
         freshness.begin(
             partitions, at: try await service.progress.databaseTime(), now: now, afterRecords: afterRecords)
         return true

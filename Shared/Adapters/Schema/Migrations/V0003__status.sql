@@ -5,7 +5,7 @@ CREATE TABLE delivery_status (
     blast_id uuid NOT NULL,
     recipient_no int NOT NULL,
     district_id bigint NOT NULL,
-    -- the grow-only set of facts (requirements.md §2.2)
+    -- the grow-only set of facts, by their bits
     facts bigint NOT NULL DEFAULT 1 CHECK (facts & 1 = 1),
     -- newest log record of this delivery: the head of its timeline
     part smallint,
@@ -28,7 +28,8 @@ CREATE TRIGGER facts_only_grow BEFORE UPDATE ON delivery_status
 ALTER TABLE delivery_status ENABLE ALWAYS TRIGGER facts_only_grow;
 -- Updates stay HOT: room on the page, and no index on a changing column.
 INSERT INTO daily_table VALUES ('delivery_status', 'WITH (fillfactor = 60)', '{facts_only_grow}');
-SELECT protect_tenant_table('delivery_status', '{rollcall_report}', '{rollcall_projector,rollcall_dispatch}');
+SELECT protect_tenant_table('delivery_status', '{rollcall_report}',
+                            '{rollcall_projector,rollcall_dispatch,rollcall_ingester,rollcall_guard}');
 CREATE POLICY intake_reads ON delivery_status FOR SELECT TO rollcall_intake USING (district_id = current_district());
 CREATE POLICY intake_inserts ON delivery_status FOR INSERT TO rollcall_intake
     WITH CHECK (district_id = current_district() AND facts = 1 AND last_seq IS NULL);
@@ -38,7 +39,7 @@ CREATE POLICY intake_replaces_draft ON delivery_status FOR DELETE TO rollcall_in
            AND EXISTS (SELECT FROM blast b WHERE b.blast_id = delivery_status.blast_id AND b.state = 'draft'));
 GRANT SELECT, INSERT, DELETE ON delivery_status TO rollcall_intake;
 GRANT SELECT, UPDATE ON delivery_status TO rollcall_projector;
-GRANT SELECT ON delivery_status TO rollcall_report, rollcall_dispatch;
+GRANT SELECT ON delivery_status TO rollcall_report, rollcall_dispatch, rollcall_ingester, rollcall_guard;
 
 -- Every record that changed a delivery, in the order of its partition: history, evidence and outbox in one.
 CREATE TABLE delivery_log (
@@ -67,9 +68,9 @@ CREATE TABLE delivery_log (
     PRIMARY KEY (blast_id, part, seq)
 ) PARTITION BY RANGE (blast_id);
 INSERT INTO daily_table VALUES ('delivery_log');
-SELECT protect_tenant_table('delivery_log', '{rollcall_report}', '{rollcall_projector}');
+SELECT protect_tenant_table('delivery_log', '{rollcall_report}', '{rollcall_projector,rollcall_guard}');
 GRANT SELECT, INSERT ON delivery_log TO rollcall_projector;
-GRANT SELECT ON delivery_log TO rollcall_report;
+GRANT SELECT ON delivery_log TO rollcall_report, rollcall_guard;
 
 -- How many deliveries of a blast have exactly this set of facts. Rows of a part may be negative: only the sum over
 -- parts is a number of deliveries. Part -1 is intake's.
@@ -101,9 +102,9 @@ CREATE TABLE delivery_problem (
     PRIMARY KEY (blast_id, fact, recipient_no)
 ) PARTITION BY RANGE (blast_id);
 INSERT INTO daily_table VALUES ('delivery_problem');
-SELECT protect_tenant_table('delivery_problem', '{rollcall_report}', '{rollcall_projector}');
+SELECT protect_tenant_table('delivery_problem', '{rollcall_report}', '{rollcall_projector,rollcall_guard}');
 GRANT SELECT, INSERT ON delivery_problem TO rollcall_projector;
-GRANT SELECT ON delivery_problem TO rollcall_report;
+GRANT SELECT ON delivery_problem TO rollcall_report, rollcall_guard;
 
 -- The fence: one row per partition of a projection. Offsets live here; the broker's are advice.
 CREATE TABLE projector_partition (
@@ -127,7 +128,7 @@ CREATE TABLE projector_partition (
     CHECK (published_seq <= seq)
 ) WITH (fillfactor = 20);
 GRANT SELECT, INSERT, UPDATE ON projector_partition TO rollcall_projector;
-GRANT SELECT ON projector_partition TO rollcall_dispatch, rollcall_guard, rollcall_report;
+GRANT SELECT ON projector_partition TO rollcall_dispatch, rollcall_ingester, rollcall_guard, rollcall_report;
 
 -- Which log records a batch committed, so that a new owner finds what may not be published without a scan. Deleted
 -- once published; a suspect batch, which an earlier owner may still publish late, is kept for the zombie horizon.

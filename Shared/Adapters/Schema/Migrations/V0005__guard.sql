@@ -100,7 +100,10 @@ CREATE TABLE guard_progress (
     part smallint PRIMARY KEY,
     cluster_id text NOT NULL,
     next_offset bigint NOT NULL,
-    caught_up_at timestamptz
+    caught_up_at timestamptz,
+    -- restarts of the event history after which everything the projector has kept was learned:
+    -- sum(projector_partition.incarnation - 1) then
+    restarts_learned bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 20);
 GRANT SELECT, INSERT, UPDATE, DELETE ON guard_progress TO rollcall_guard;
 GRANT SELECT ON guard_progress TO rollcall_dispatch, rollcall_report;
