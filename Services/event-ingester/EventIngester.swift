@@ -48,6 +48,7 @@ struct EventIngester {
                 JudgeLoop(
                     context: context, store: JudgeStore(database: database, quietWindow: configuration.quietWindow),
                     publisher: publisher, metrics: metrics),
+                HistoryWatch(context: context, database: database),
                 server.service(listen: configuration.listen, context: context),
             ]
         }

@@ -342,6 +342,47 @@ import Testing
         }
     }
 
+    @Test func `opens that a lost history took away are published again, as the same events, and nothing else`()
+        async throws
+    {
+        try await IngesterRig.with("ingester-history") { rig in
+            let first = try await rig.start("first")
+            for recipient: Int32 in [1, 2] { _ = try await rig.request("GET", "/o/\(rig.token(.open, recipient))") }
+            try await waitUntilReported(rig, 2)
+            _ = try await rig.request("GET", "/o/\(rig.token(.open, 2))")
+            try await waitUntilReported(rig, 3)
+            let lost = try #require(try await rig.published().first { $0.delivery.recipientNumber == 2 })
+            // The projector folded the first open only, and then found another broker.
+            _ = try await rig.database.query(
+                """
+                INSERT INTO delivery_status (blast_id, recipient_no, district_id, facts)
+                SELECT blast_id, n, 1, CASE n WHEN 1 THEN 1 | (1::bigint << 34) ELSE 1 END
+                  FROM blast, generate_series(1, 2) n
+                """)
+            _ = try await rig.database.query(
+                """
+                INSERT INTO projector_partition (projection, topic, part, cluster_id, incarnation)
+                VALUES ('main', 'rollcall.delivery.events.v1', 0, 'new', 2)
+                """)
+            let told = try await eventually("published again", within: .seconds(20)) {
+                try await rig.published().filter { $0.delivery.recipientNumber == 2 }
+            } until: {
+                $0.count == 2
+            }
+            #expect(Set(told) == [lost])
+            #expect(try await first.terminate() == 0)
+
+            try await rig.start("second")
+            _ = try await eventually("a process that starts later looks as well", within: .seconds(20)) {
+                try await rig.published().filter { $0.delivery.recipientNumber == 2 }.count
+            } until: {
+                $0 == 3
+            }
+            #expect(try await rig.published().filter { $0.delivery.recipientNumber == 1 }.count == 1)
+            #expect(Set(try await rig.published().filter { $0.delivery.recipientNumber == 2 }) == [lost])
+        }
+    }
+
     @Test func `hits on an expired document are answered and not kept`() async throws {
         try await IngesterRig.with("ingester-expired") { rig in
             _ = try await rig.database.query(
