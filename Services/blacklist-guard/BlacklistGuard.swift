@@ -52,8 +52,8 @@ struct BlacklistGuard {
             LearningService(
                 loop: loop("learn", [.deliveryEvents], configuration, context),
                 ledger: BlacklistLedger(pool: pool, rule: configuration.softBounces),
-                kept: KeptLessons(pool: pool), progress: GuardProgress(pool: pool), probeInterval: configuration.progressInterval, wake: blacklisted,
-                metrics: metrics),
+                kept: KeptLessons(pool: pool), progress: GuardProgress(pool: pool),
+                probeInterval: configuration.progressInterval, wake: blacklisted, metrics: metrics),
             ScreeningService(
                 loop: loop("screen", [.chunksRequested], configuration, context),
                 screen: ChunkScreen(pool: pool), parking: Parking(producer: producer), wake: screened,

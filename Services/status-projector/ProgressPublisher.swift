@@ -31,7 +31,7 @@ struct ProgressPublisher: Service {
                 if known != restarts { published = [:] }
                 restarts = known
                 try await publishProgress(parts, &published)
-                try await publishDeadLetters()
+                try await publishDeadLetters(parts)
                 outage.worked()
             } catch {
                 outage.failed(error)
@@ -80,36 +80,36 @@ struct ProgressPublisher: Service {
     }
 
     /// Parked records also appear on the dead letter topic, each with an id that names where it came from.
-    private func publishDeadLetters() async throws {
-        try await database.withTransaction { connection in
-            let rows = try await connection.query(
-                """
-                SELECT cluster_id, topic, part, record_offset, reason, key, value, parked_at FROM dead_letter
-                 WHERE projection = $1 AND reported_at IS NULL ORDER BY parked_at LIMIT 500 FOR UPDATE SKIP LOCKED
-                """, [.text(configuration.projection)])
-            guard !rows.isEmpty else { return }
-            try await producer.send(
-                try rows.map { row in
-                    ProducerRecord(
-                        DeadLetter(
-                            topic: try row.string("topic"), partition: try row.int32("part"),
-                            offset: try row.int("record_offset"), clusterID: try row.string("cluster_id"),
-                            value: try row.optionalBytes("value"), reason: try row.string("reason"),
-                            source: "/rollcall/status-projector",
-                            atMicroseconds: try row.timestampMicroseconds("parked_at")))
-                })
-            _ = try await connection.query(
-                """
-                UPDATE dead_letter SET reported_at = clock_timestamp()
-                 WHERE projection = $1 AND (cluster_id, topic, part, record_offset) IN
-                       (SELECT * FROM unnest($2::text[], $3::text[], $4::int[], $5::bigint[]))
-                """,
-                [
-                    .text(configuration.projection), .textArray(try rows.map { try $0.string("cluster_id") }),
-                    .textArray(try rows.map { try $0.string("topic") }),
-                    .int4Array(try rows.map { try $0.int32("part") }),
-                    .int8Array(try rows.map { try $0.int("record_offset") }),
-                ])
-        }
+    /// No row is held while the broker has them; the owner of the partition they come from is the one to publish.
+    private func publishDeadLetters(_ parts: Set<Int32>) async throws {
+        let rows = try await database.query(
+            """
+            SELECT cluster_id, topic, part, record_offset, reason, key, value, parked_at FROM dead_letter
+             WHERE projection = $1 AND reported_at IS NULL
+               AND part = ANY ($2::int[]) ORDER BY parked_at LIMIT 500
+            """, [.text(configuration.projection), .int4Array(Array(parts))])
+        guard !rows.isEmpty else { return }
+        try await producer.send(
+            try rows.map { row in
+                ProducerRecord(
+                    DeadLetter(
+                        topic: try row.string("topic"), partition: try row.int32("part"),
+                        offset: try row.int("record_offset"), clusterID: try row.string("cluster_id"),
+                        value: try row.optionalBytes("value"), reason: try row.string("reason"),
+                        source: "/rollcall/status-projector",
+                        atMicroseconds: try row.timestampMicroseconds("parked_at")))
+            })
+        _ = try await database.query(
+            """
+            UPDATE dead_letter SET reported_at = clock_timestamp()
+             WHERE projection = $1 AND reported_at IS NULL AND (cluster_id, topic, part, record_offset) IN
+                   (SELECT * FROM unnest($2::text[], $3::text[], $4::int[], $5::bigint[]))
+            """,
+            [
+                .text(configuration.projection), .textArray(try rows.map { try $0.string("cluster_id") }),
+                .textArray(try rows.map { try $0.string("topic") }),
+                .int4Array(try rows.map { try $0.int32("part") }),
+                .int8Array(try rows.map { try $0.int("record_offset") }),
+            ])
     }
 }

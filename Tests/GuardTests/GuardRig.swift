@@ -25,6 +25,7 @@ struct GuardRig: Sendable {
     }
 
     let owner: PostgresPool
+    let roleConfiguration: PostgresConfiguration
     let role: PostgresPool
     let screen: ChunkScreen
     let ledger: BlacklistLedger
@@ -33,7 +34,8 @@ struct GuardRig: Sendable {
     private init() async throws {
         let database = try await LocalStack.shared().database("guard")
         owner = PostgresPool(database.owner, size: 4)
-        role = PostgresPool(database.role("rollcall_guard"), size: 6)
+        roleConfiguration = database.role("rollcall_guard")
+        role = PostgresPool(roleConfiguration, size: 6)
         screen = ChunkScreen(pool: role)
         ledger = BlacklistLedger(pool: role, rule: SoftBounceRule(deliveries: 3, window: .seconds(90 * 86_400)))
         commands = CommandLedger(pool: role)

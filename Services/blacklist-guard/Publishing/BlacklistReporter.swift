@@ -8,7 +8,7 @@ import ServiceLifecycle
 import Signing
 
 /// Publishes every changed blacklist entry. Rows are not locked meanwhile: one that changes again is marked as
-/// published only at the version that was.
+/// published only at the version that was, and only while the event history is the one that was read before.
 struct BlacklistReporter: Service {
     let pool: PostgresPool
     let producer: KafkaProducer
@@ -64,5 +64,6 @@ struct BlacklistReporter: Service {
         UPDATE blacklist b SET reported_at = clock_timestamp(), reported_history = $4
           FROM unnest($1::bigint[], $2::bytea[], $3::bigint[]) AS k (district_id, address_hash, version)
          WHERE b.district_id = k.district_id AND b.address_hash = k.address_hash AND b.version = k.version
+           AND (\(EventHistory.read)) = $4
         """
 }

@@ -9,8 +9,9 @@ import ServiceLifecycle
 /// Publishes what screening decided: one fact per excluded recipient, and the chunk as cleared.
 ///
 /// It works from rows that are not marked as published, so it makes no difference whether they were committed a
-/// moment ago, by a process that was killed, or are to be published again. Rows are locked while they are published
-/// and skipped by other guards.
+/// moment ago, by a process that was killed, or are to be published again. Rows are not locked meanwhile, however long
+/// the broker takes: what two guards publish at once is said twice. A row counts as published only while the event
+/// history is the one that was read before.
 struct ChunkReporter: Service {
     let blastClass: BlastClass
     let pool: PostgresPool
@@ -31,28 +32,26 @@ struct ChunkReporter: Service {
 
     /// True when there may be more.
     func publish() async throws -> Bool {
-        try await pool.withTransaction { connection in
-            let history = try await connection.query(EventHistory.read)[0].int("history")
-            let chunks = try await connection.query(
-                Self.takeChunks, [.text(blastClass.rawValue), .int(Int64(Self.chunksMax))]
-            ).map(ScreenedChunk.init)
-            guard !chunks.isEmpty else { return false }
-            let keys: [PostgresParameter] = [
-                .uuidArray(chunks.map(\.blast)), .int4Array(chunks.map(\.number)),
-            ]
-            let ranges: [PostgresParameter] = [
-                .int4Array(chunks.map(\.first)), .int4Array(chunks.map(\.last)),
-            ]
-            var records: [ProducerRecord] = []
-            for row in try await connection.query(Self.readDecisions, keys + ranges) {
-                records.append(try Self.record(of: row))
-            }
-            for chunk in chunks { records.append(try Self.record(of: chunk)) }
-            try await producer.send(records)
-            FaultPoint.reach("guard.after-publish")
-            _ = try await connection.query(Self.markReported, keys + [.int(history)])
-            return chunks.count == Self.chunksMax
+        let history = try await pool.query(EventHistory.read)[0].int("history")
+        let chunks = try await pool.query(
+            Self.takeChunks, [.text(blastClass.rawValue), .int(Int64(Self.chunksMax))]
+        ).map(ScreenedChunk.init)
+        guard !chunks.isEmpty else { return false }
+        let keys: [PostgresParameter] = [
+            .uuidArray(chunks.map(\.blast)), .int4Array(chunks.map(\.number)),
+        ]
+        let ranges: [PostgresParameter] = [
+            .int4Array(chunks.map(\.first)), .int4Array(chunks.map(\.last)),
+        ]
+        var records: [ProducerRecord] = []
+        for row in try await pool.query(Self.readDecisions, keys + ranges) {
+            records.append(try Self.record(of: row))
         }
+        for chunk in chunks { records.append(try Self.record(of: chunk)) }
+        try await producer.send(records)
+        FaultPoint.reach("guard.after-publish")
+        _ = try await pool.query(Self.markReported, keys + [.int(history)])
+        return chunks.count == Self.chunksMax
     }
 
     private struct ScreenedChunk {
@@ -103,7 +102,6 @@ struct ChunkReporter: Service {
           FROM screened_chunk s JOIN chunk c USING (blast_id, chunk_no)
          WHERE s.reported_at IS NULL AND s.class = $1
          ORDER BY s.blast_id, s.chunk_no LIMIT $2
-           FOR UPDATE OF s SKIP LOCKED
         """
 
     private static let readDecisions = """
@@ -118,6 +116,7 @@ struct ChunkReporter: Service {
     private static let markReported = """
         UPDATE screened_chunk s SET reported_at = clock_timestamp(), reported_history = $3
           FROM unnest($1::uuid[], $2::int[]) AS k (blast_id, chunk_no)
-         WHERE s.blast_id = k.blast_id AND s.chunk_no = k.chunk_no
+         WHERE s.blast_id = k.blast_id AND s.chunk_no = k.chunk_no AND s.reported_at IS NULL
+           AND (\(EventHistory.read)) = $3
         """
 }
