@@ -33,6 +33,8 @@ extension BlastRig {
             ProjectFolder.python, [validator.path, "--captured", folder.path])
         #expect(result.status == 0, "\(result.output.suffix(4000))")
         #expect(result.output.contains("\(count) records checked"), "\(result.output.suffix(4000))")
+        // Kept for a look only where there is something to see.
+        if result.status == 0 { try FileManager.default.removeItem(at: folder) }
         print("records of \(filled.count) topics that keep the contract: \(count)")
     }
 
