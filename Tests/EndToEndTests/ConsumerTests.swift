@@ -38,6 +38,7 @@ import Testing
             }
 
             let first = try start()
+            defer { first.signal(9) }
             let list = Mailboxes.list(2000)
             let blast = try await rig.send(list, subject: "Book fair")
             _ = try await eventually("the copy has begun", within: .seconds(60), every: .milliseconds(200)) {
@@ -51,6 +52,7 @@ import Testing
             try await rig.expectStatuses(of: blast, list)
 
             let second = try start()
+            defer { second.signal(9) }
             _ = try await eventually("the copy equals the table", within: .seconds(60), every: .milliseconds(500)) {
                 let copy = try await copied()
                 var wrong: [String] = []
