@@ -91,7 +91,8 @@ import Testing
         }
     }
 
-    @Test func `what an emptied broker took away is learned from the database before freshness is claimed`() async throws
+    @Test func `what an emptied broker took away is learned from the database before freshness is claimed`()
+        async throws
     {
         try await with("guard-forgotten") { stack, database, owner in
             let blast = try await insertBlast(owner, recipients: 20, chunkSize: 20)

@@ -28,7 +28,8 @@ import Testing
             try await !district.rig.owner.query(
                 """
                 SELECT FROM pg_stat_activity
-                 WHERE application_name = 'reporting-test' AND state LIKE 'idle%' AND query LIKE 'SELECT d.* FROM unnest%'
+                 WHERE application_name = 'reporting-test' AND state LIKE 'idle%'
+                   AND query LIKE 'SELECT d.* FROM unnest%'
                 """
             ).isEmpty
         }

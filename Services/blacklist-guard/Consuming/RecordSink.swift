@@ -12,8 +12,8 @@ protocol RecordSink {
     /// Where the partitions are read from.
     mutating func starts(of partitions: [TopicPartition]) async throws -> [TopicPartition: StartOffset]
     mutating func apply(_ records: [ConsumerRecord]) async throws
-    /// The broker no longer has what comes next in the partition, which is read from its beginning afterwards. Only when
-    /// this returns is the old position given up.
+    /// The broker no longer has what comes next in the partition, which is read from its beginning afterwards. The old
+    /// position is given up only when this has returned.
     mutating func lostRecords(of partition: TopicPartition) async throws
     /// No partition is read any more.
     mutating func release()

@@ -6,8 +6,8 @@ import Postgres
 /// The guard learns from the topic. What a broker lost before the guard had read it never comes back once the projector
 /// has it, since only facts that the status lacks are published again. Then it is learned from here.
 ///
-/// First entries into problem facts lead to it, a small part of all deliveries; each one's log record is found along the
-/// delivery's chain.
+/// First entries into problem facts lead to it, a small part of all deliveries; each one's log record is found along
+/// the delivery's chain.
 struct KeptLessons: Sendable {
     /// Behind which row a page begins.
     struct Place: Sendable, Equatable {

@@ -55,7 +55,8 @@ struct HistoryWatch: Service {
                 guard !Task.isShuttingDownGracefully else { return }
                 stuck.turn()
                 reopened += try await database.query(
-                    Self.reopenSQL, [.uuid(id), .int4(Int32(first)), .int4(Int32(clamping: first + Self.rangeSize - 1))]
+                    Self.reopenSQL,
+                    [.uuid(id), .int4(Int32(first)), .int4(Int32(clamping: first + Self.rangeSize - 1))]
                 ).affectedRows
             }
         }

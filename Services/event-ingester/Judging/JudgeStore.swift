@@ -90,8 +90,8 @@ struct JudgeStore: Sendable {
         return hits.allSatisfy { max($0.storedAtMicroseconds, $0.observation.atMicroseconds) <= limit }
     }
 
-    /// Publishes judged hits that are not reported yet, and marks them once `send` has returned. They are held meanwhile,
-    /// so that several ingesters share the work; `send` ends within ``EventPublisher/patience``.
+    /// Publishes judged hits that are not reported yet, and marks them once `send` has returned. They are held
+    /// meanwhile, so that several ingesters share the work; `send` ends within ``EventPublisher/patience``.
     ///
     /// - Returns: how many.
     func publish(_ send: @Sendable ([DeliveryEvent]) async throws -> Void) async throws -> Int {
