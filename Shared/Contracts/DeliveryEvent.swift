@@ -22,7 +22,7 @@ public struct DeliveryEvent: Sendable, Hashable {
     public let evidence: String
 
     /// The try of the sender that this fact settles.
-    public struct Attempt: Sendable, Hashable, Codable {
+    public struct Attempt: Sendable, Hashable {
         public let number: Int32
         public let atMicroseconds: Int64
         public init(number: Int32, atMicroseconds: Int64) {
@@ -57,7 +57,10 @@ public struct DeliveryEvent: Sendable, Hashable {
     public func value() throws -> [UInt8] {
         try StrictJSON.encode(
             Body(
-                district: district.number, fact: fact.name, attempt: attempt, response: response,
+                district: district.number, fact: fact.name,
+                attempt: attempt.map {
+                    .init(number: $0.number, at: Timestamp.string(microseconds: $0.atMicroseconds))
+                }, response: response,
                 evidence: evidence.isEmpty ? nil : evidence))
     }
 
@@ -75,13 +78,18 @@ public struct DeliveryEvent: Sendable, Hashable {
             throw ContractError("unknown fact \(body.fact.prefix(60))")
         }
         guard body.district > 0 else { throw ContractError("district is not positive") }
-        if let attempt = body.attempt, attempt.number < 1 { throw ContractError("attempt.number is not positive") }
+        var attempt: Attempt?
+        if let given = body.attempt {
+            guard given.number > 0 else { throw ContractError("attempt.number is not positive") }
+            guard let at = Timestamp.microseconds(given.at) else { throw ContractError("attempt.at is not a time") }
+            attempt = Attempt(number: given.number, atMicroseconds: at)
+        }
         if let response = body.response, response.utf8.count > 512 {
             throw ContractError("response is longer than 512 octets")
         }
         self.init(
             id: attributes.id, source: attributes.source, delivery: delivery, district: DistrictID(body.district),
-            fact: fact, occurredAtMicroseconds: attributes.timeMicroseconds, attempt: body.attempt,
+            fact: fact, occurredAtMicroseconds: attributes.timeMicroseconds, attempt: attempt,
             response: body.response, evidence: body.evidence ?? "")
     }
 
@@ -89,9 +97,14 @@ public struct DeliveryEvent: Sendable, Hashable {
     private struct Body: Codable {
         let district: Int64
         let fact: String
-        let attempt: Attempt?
+        let attempt: AttemptBody?
         let response: String?
         let evidence: String?
+    }
+
+    private struct AttemptBody: Codable {
+        let number: Int32
+        let at: String
     }
 
     private static func cut(_ text: String) -> String {
