@@ -127,6 +127,38 @@ import Testing
         #expect(try rows.map { try $0.int("original_recipient_no") } == [2, 3, 2])
     }
 
+    @Test func `I-14: who had the same content within four hours is left out, with the original named`() async throws {
+        let district = try await district()
+        let earlier = try await district.blast([.usable("a@x.example"), .usable("b@x.example"), .usable("c@x.example")])
+        let blast = try await district.blast(
+            [.usable("a@x.example"), .usable("b@x.example"), .usable("c@x.example"), .usable("d@x.example")])
+        let merged = try await district.blast([.usable("a@x.example")])
+        let owner = district.rig.owner
+        _ = try await owner.query(
+            "UPDATE blast SET content_hash = 'menu' WHERE blast_id = $1", [.uuid((blast.high, blast.low))])
+        _ = try await owner.query(
+            """
+            INSERT INTO content_claim (district_id, address_hash, content_hash, state, blast_id, recipient_no, at)
+            SELECT r.district_id, r.address_hash, 'menu', CASE r.recipient_no WHEN 3 THEN 'reserved' ELSE 'handed_over' END,
+                   r.blast_id, r.recipient_no, clock_timestamp() - CASE r.recipient_no
+                       WHEN 1 THEN interval '3:59:50' WHEN 2 THEN interval '4:00:00' ELSE interval '0' END
+              FROM recipient r WHERE r.blast_id = $1
+            """, [.uuid((earlier.high, earlier.low))])
+        try await district.screen(blast)
+        try await district.screen(merged)
+        #expect(try await district.decisions(blast) == [1: .duplicate])
+        #expect(try await district.decisions(merged) == [:])
+        let row = try #require(
+            try await owner.query(
+                "SELECT rule, original_blast_id, original_recipient_no FROM decision WHERE blast_id = $1",
+                [.uuid((blast.high, blast.low))]
+            ).first)
+        #expect(try row.string("rule") == "duplicate_content")
+        let original = try row.uuid("original_blast_id")
+        #expect(original.high == earlier.high && original.low == earlier.low)
+        #expect(try row.int("original_recipient_no") == 1)
+    }
+
     @Test func `a recipient that was left out makes no other one a duplicate`() async throws {
         let district = try await district()
         let first = try await district.blast([.usable("p@x.example")])

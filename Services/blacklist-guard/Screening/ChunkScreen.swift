@@ -16,12 +16,12 @@ enum BlastClass: String, Sendable {
 ///
 /// The first rule that applies decides: no address; an address that cannot be used; not meant for this category
 /// (S-08); opted out (I-19); on the blacklist (I-12, I-28); an earlier recipient of the blast has the same address
-/// (K-02). An emergency reaches every usable address whatever its categories and opt-outs, but never one on the
+/// (K-02); the same content was handed over to the address within the blast's window (I-14). An emergency reaches every usable address whatever its categories and opt-outs, but never one on the
 /// blacklist.
 ///
 /// An earlier recipient counts as the original only while it may still be sent to: one that was left out takes nobody
-/// with it. Limits: equal content from another blast is not looked for here, because content is known only once it is
-/// rendered; the sender's hand-over does that. There is no consent register, so nothing is decided as
+/// with it. Limits: equal content is found here only when the templates have no merge field; content that differs
+/// between recipients is known only once it is rendered, and the sender's hand-over decides. There is no consent register, so nothing is decided as
 /// `consent_denied`.
 struct ChunkScreen: Sendable {
     enum Outcome: Sendable, Equatable {
@@ -93,7 +93,8 @@ struct ChunkScreen: Sendable {
             SELECT r.recipient_no, r.district_id, r.fault, r.fault_reason, b.category,
                    b.class <> 'emergency' AND NOT coalesce(b.category = ANY (r.categories), true) AS unselected,
                    left_blasts.category AS opted_out, left_blasts.occurred_at AS opted_out_at,
-                   blocked.reason AS blocked, blocked.last_seen AS blocked_at, earlier.recipient_no AS original_no
+                   blocked.reason AS blocked, blocked.last_seen AS blocked_at, earlier.recipient_no AS original_no,
+                   claim.blast_id AS claim_blast, claim.recipient_no AS claim_no, claim.at AS claim_at
               FROM blast b
               JOIN recipient r ON r.blast_id = b.blast_id AND r.recipient_no BETWEEN $3 AND $4
               LEFT JOIN LATERAL (
@@ -113,6 +114,12 @@ struct ChunkScreen: Sendable {
                       AND NOT EXISTS (SELECT FROM decision d
                                        WHERE d.blast_id = $1 AND d.recipient_no = e.recipient_no OFFSET 0)
                     ORDER BY e.recipient_no LIMIT 1) earlier ON true
+              LEFT JOIN LATERAL (
+                   SELECT h.blast_id, h.recipient_no, h.at FROM content_claim h
+                    WHERE b.class <> 'emergency' AND b.parent_blast_id IS NULL AND h.district_id = b.district_id
+                      AND h.address_hash = r.address_hash AND h.content_hash = b.content_hash
+                      AND h.state = 'handed_over' AND h.blast_id <> b.blast_id
+                      AND h.at > clock_timestamp() - b.content_window LIMIT 1) claim ON true
              WHERE b.blast_id = $1 AND r.blast_id = $1
         ), decided AS (
             SELECT *, CASE
@@ -122,7 +129,7 @@ struct ChunkScreen: Sendable {
                 WHEN blocked = 'bounce' THEN 11
                 WHEN blocked = 'complaint' THEN 12
                 WHEN blocked IS NOT NULL THEN 13
-                WHEN original_no IS NOT NULL THEN 10
+                WHEN original_no IS NOT NULL OR claim_no IS NOT NULL THEN 10
             END AS fact FROM looked_up
         ), kept AS (
             INSERT INTO decision (blast_id, recipient_no, district_id, chunk_no, fact, rule, detail,
@@ -130,7 +137,9 @@ struct ChunkScreen: Sendable {
             SELECT $1, recipient_no, district_id, $2, fact,
                 CASE fact
                     WHEN 6 THEN 'no_address' WHEN 14 THEN 'address_syntax' WHEN 8 THEN 'category'
-                    WHEN 9 THEN 'opt_out' WHEN 10 THEN 'duplicate_address' ELSE 'blacklist_' || blocked END,
+                    WHEN 9 THEN 'opt_out'
+                    WHEN 10 THEN CASE WHEN original_no IS NULL THEN 'duplicate_content' ELSE 'duplicate_address' END
+                    ELSE 'blacklist_' || blocked END,
                 CASE fact
                     WHEN 6 THEN coalesce(fault_reason, 'The list has no e-mail address for this recipient.')
                     WHEN 14 THEN coalesce(fault_reason, 'The address cannot be used.')
@@ -139,7 +148,10 @@ struct ChunkScreen: Sendable {
                         WHEN '*' THEN 'Opted out of all blasts on '
                         ELSE 'Opted out of "' || category || '" messages on ' END
                         || to_char(opted_out_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || '.'
-                    WHEN 10 THEN 'Same address as recipient ' || original_no || ' of this blast; one message is enough.'
+                    WHEN 10 THEN CASE
+                        WHEN original_no IS NULL THEN 'The same message was sent to this address at '
+                            || to_char(claim_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC.'
+                        ELSE 'Same address as recipient ' || original_no || ' of this blast; one message is enough.' END
                     ELSE CASE blocked
                         WHEN 'bounce' THEN 'On the blacklist: mail to this address was returned, last on '
                         WHEN 'complaint' THEN 'On the blacklist: a message was marked as spam, last on '
@@ -147,7 +159,8 @@ struct ChunkScreen: Sendable {
                         ELSE 'On the blacklist: blocked by hand on ' END
                         || to_char(blocked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || '.'
                 END,
-                CASE WHEN fact = 10 THEN $1 END, CASE WHEN fact = 10 THEN original_no END
+                CASE WHEN fact = 10 AND original_no IS NULL THEN claim_blast WHEN fact = 10 THEN $1 END,
+                CASE WHEN fact = 10 THEN coalesce(original_no, claim_no) END
               FROM decided WHERE fact IS NOT NULL
             ON CONFLICT DO NOTHING
             RETURNING fact

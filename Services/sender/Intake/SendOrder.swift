@@ -63,7 +63,7 @@ struct SendOrder: Sendable {
           FROM generate_series(0, ($4::int - 1) / $5::int) AS c
         """
     private static let start = """
-        UPDATE blast SET state = 'sending', send_requested_at = clock_timestamp() WHERE blast_id = $1
+        UPDATE blast SET state = 'sending', send_requested_at = clock_timestamp(), content_hash = $2 WHERE blast_id = $1
         """
     private static let receipt = """
         SELECT b.blast_id, b.audience, b.send_requested_at,
@@ -101,9 +101,18 @@ struct SendOrder: Sendable {
                     .uuid(blast), .int(caller.district), .text(document.class),
                     .int4(Int32(clamping: document.audience)), .int4(Int32(clamping: chunkSize)),
                 ])
-            _ = try await connection.query(Self.start, [.uuid(blast)])
+            _ = try await connection.query(Self.start, [.uuid(blast), .bytes(try Self.commonContent(document))])
             return try await receipt(on: connection)
         }
+    }
+
+    /// The content that all recipients share, as the hand-over will hash it: with it the guard can tell early who had it
+    /// within the window (I-14). Nil when each recipient reads something else.
+    private static func commonContent(_ document: BlastResource) throws -> [UInt8]? {
+        guard try document.tags().isEmpty else { return nil }
+        let message = try MessageTemplate(subject: document.subject, html: document.html, text: document.text).render(
+            [:])
+        return ContentHash.of(subject: message.subject, text: message.text, html: message.html)
     }
 
     private func receipt(on connection: PostgresConnection) async throws -> Receipt {

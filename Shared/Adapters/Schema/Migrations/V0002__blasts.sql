@@ -19,6 +19,8 @@ CREATE TABLE blast (
     content_window interval NOT NULL DEFAULT interval '4 hours',
     not_after timestamptz,
     state text NOT NULL DEFAULT 'draft' CHECK (state IN ('draft', 'sending', 'sent')),
+    -- what everybody would read, when the templates have no merge field; null otherwise
+    content_hash bytea,
     audience int NOT NULL DEFAULT 0 CHECK (audience >= 0),
     -- the merge fields of the uploaded list
     fields text[] NOT NULL DEFAULT '{}',
