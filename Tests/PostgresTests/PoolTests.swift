@@ -140,7 +140,9 @@ import Testing
         async let first = failure { _ = try await pool.query("SELECT 1") }
         async let second = failure { try await pool.withTransaction { _ in } }
         let codes = try await [first.code, second.code]
-        #expect(codes == [.connectionFailed, .connectionFailed])
+        // A waiter learns of the refused connection, or that its own time is up, whichever comes first.
+        #expect(codes.contains(.connectionFailed))
+        #expect(codes.allSatisfy { $0 == .connectionFailed || $0 == .poolTimeout })
         #expect(pool.metrics.isServerUnreachable)
         #expect(pool.metrics.inUse == 0)
         await pool.close()
