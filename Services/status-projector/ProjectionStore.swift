@@ -75,7 +75,7 @@ struct ProjectionStore: Sendable {
         let rows = try await connection.query(
             """
             SELECT d.blast_id, d.recipient_no, d.district_id, d.facts, d.last_seq, d.attempts, d.last_attempt_at,
-                   d.response, d.response_at, d.changed_at
+                   d.response, d.response_at, d.changed_at, d.person_ref
               FROM unnest($1::uuid[], $2::int[]) AS e(blast_id, recipient_no)
               JOIN delivery_status d ON d.blast_id = e.blast_id AND d.recipient_no = e.recipient_no
             """,
@@ -93,7 +93,8 @@ struct ProjectionStore: Sendable {
                 lastAttemptAtMicroseconds: try row[6].optionalTimestampMicroseconds(),
                 response: try row[7].optionalString(),
                 responseAtMicroseconds: try row[8].optionalTimestampMicroseconds(),
-                changedAtMicroseconds: try row[9].optionalTimestampMicroseconds())
+                changedAtMicroseconds: try row[9].optionalTimestampMicroseconds(),
+                personReference: try row[10].optionalString())
         }
         return states
     }
@@ -137,44 +138,6 @@ struct ProjectionStore: Sendable {
             throw PostgresError(
                 .server, message: "\(rows.count) deliveries were read but another number was updated")
         }
-    }
-
-    /// Parks what cannot be folded, once, in the transaction that passes it.
-    private func park(_ batch: ReadBatch, _ fold: Fold, _ ownership: Ownership, on connection: PostgresConnection)
-        async throws
-    {
-        let common: [PostgresParameter] = [
-            .text(projection), .text(ownership.clusterID), .text(topic), .int(Int64(ownership.part)),
-        ]
-        if !fold.late.isEmpty {
-            _ = try await connection.query(
-                """
-                INSERT INTO late_event (projection, cluster_id, topic, part, record_offset, event_id, subject, fact,
-                                        value)
-                SELECT $1, $2, $3, $4, e.* FROM unnest($5::bigint[], $6::text[], $7::text[], $8::int[], $9::bytea[]) e
-                ON CONFLICT DO NOTHING
-                """,
-                common + [
-                    .int8Array(fold.late.map(\.offset)), .textArray(fold.late.map(\.event.id)),
-                    .textArray(fold.late.map(\.event.delivery.description)),
-                    .int4Array(fold.late.map { Int32($0.event.fact.rawValue) }),
-                    .byteaArray(fold.late.map { Optional($0.value) }),
-                ])
-        }
-        let parked =
-            batch.unreadable.map { ($0.offset, $0.reason, $0.record.key, $0.record.value) }
-            + fold.foreign.map { ($0.offset, "the delivery belongs to another district", $0.event.key, $0.value) }
-        guard !parked.isEmpty else { return }
-        _ = try await connection.query(
-            """
-            INSERT INTO dead_letter (projection, cluster_id, topic, part, record_offset, reason, key, value)
-            SELECT $1, $2, $3, $4, e.* FROM unnest($5::bigint[], $6::text[], $7::bytea[], $8::bytea[]) e
-            ON CONFLICT DO NOTHING
-            """,
-            common + [
-                .int8Array(parked.map(\.0)), .textArray(parked.map(\.1)), .byteaArray(parked.map(\.2)),
-                .byteaArray(parked.map(\.3)),
-            ])
     }
 
     private static let writeSQL = """

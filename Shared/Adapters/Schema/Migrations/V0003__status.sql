@@ -170,6 +170,8 @@ CREATE TABLE late_event (
     subject text NOT NULL,
     fact smallint,
     value bytea,
+    -- pairs of a name and its value in base64
+    headers jsonb NOT NULL DEFAULT '[]',
     seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (projection, cluster_id, topic, part, record_offset)
 );
@@ -182,13 +184,20 @@ CREATE TABLE dead_letter (
     reason text NOT NULL,
     key bytea,
     value bytea,
-    headers jsonb NOT NULL DEFAULT '{}',
+    headers jsonb NOT NULL DEFAULT '[]',
     parked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     reported_at timestamptz,
     PRIMARY KEY (projection, cluster_id, topic, part, record_offset)
 );
 GRANT SELECT, INSERT ON late_event TO rollcall_projector;
 GRANT SELECT, INSERT, UPDATE (reported_at) ON dead_letter TO rollcall_projector;
+
+-- Parked records that an operator put back on their topic, by the id of what was parked. Written by the operator's tool.
+CREATE TABLE parked_replay (
+    id text PRIMARY KEY,
+    actor text NOT NULL,
+    replayed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 
 -- After a list of so many recipients was stored: fresh statistics for the tables of that day, when the list is a good part
 -- of them. Plans made from the statistics of an empty table are several times slower.
