@@ -11,6 +11,8 @@ struct DeliveryState: Sendable, Hashable {
     var response: String?
     var responseAtMicroseconds: Int64?
     var changedAtMicroseconds: Int64?
+    /// Whom the district means. No event changes it.
+    var personReference: String?
 }
 
 /// One event as read from its topic.
@@ -37,7 +39,8 @@ struct Change: Sendable, Hashable {
 ///
 /// Facts are joined, so any order and any repetition of the same events ends in the same facts. Everything the fold
 /// adds to a state merges by a rule of that kind: attempts and times by maximum, the answer by the time it was given.
-/// Nothing comes from a clock or from chance: folding the same history again gives the same rows.
+/// Only `changedAtMicroseconds` and the log tell the order of arrival: a repeated fact changes nothing, so what counts is
+/// who said it first. Nothing comes from a clock or from chance: folding the same history again gives the same rows.
 struct Fold: Sendable {
     /// First entry into one of these is recorded apart, so that reports find the rare troubles without a scan.
     static let problems = DeliveryFacts(
@@ -84,11 +87,12 @@ struct Fold: Sendable {
             after.attempts = max(before.attempts, attempt.number)
             after.lastAttemptAtMicroseconds = Self.latest(before.lastAttemptAtMicroseconds, attempt.atMicroseconds)
         }
-        if let response = event.response, Self.isLater(event, response, than: before) {
-            after.response = response
+        let isNewAnswer = event.response.map { Self.isLater(event, $0, than: before) } ?? false
+        if isNewAnswer {
+            after.response = event.response
             after.responseAtMicroseconds = event.occurredAtMicroseconds
         }
-        guard after != before else {
+        guard after != before || isNewAnswer else {
             repeated += 1
             return
         }
@@ -119,9 +123,12 @@ struct Fold: Sendable {
 
     private static func latest(_ a: Int64?, _ b: Int64) -> Int64 { a.map { max($0, b) } ?? b }
 
+    /// Of two answers given at the same moment the one with the greater octets wins: strings that differ only in their
+    /// composition are equal to `String`, and then the first to arrive would win.
     private static func isLater(_ event: DeliveryEvent, _ response: String, than state: DeliveryState) -> Bool {
-        guard let at = state.responseAtMicroseconds else { return true }
-        return (event.occurredAtMicroseconds, response) > (at, state.response ?? "")
+        guard let at = state.responseAtMicroseconds, let known = state.response else { return true }
+        if event.occurredAtMicroseconds != at { return event.occurredAtMicroseconds > at }
+        return known.utf8.lexicographicallyPrecedes(response.utf8)
     }
 
     private struct CountKey: Hashable {

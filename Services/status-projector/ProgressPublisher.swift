@@ -6,9 +6,10 @@ import Postgres
 import Runtime
 import ServiceLifecycle
 
-/// Publishes how far each blast is, once a second while it changes, and parked records.
+/// Publishes how far each blast is, once a second while it changes, that a report has expired, and parked records.
 ///
-/// One publisher per blast: the owner of the partition that the blast's key falls into.
+/// One publisher per blast: the owner of the partition that the blast's key falls into. Blasts that ended more than a day
+/// ago are many and rarely change: a sweep looks at them.
 struct ProgressPublisher: Service {
     let context: ProgramContext
     let configuration: ProjectorConfiguration
@@ -17,21 +18,33 @@ struct ProgressPublisher: Service {
     let owned: OwnedPartitions
 
     func run() async throws {
-        var published: [BlastID: [DeliveryFacts: Int64]] = [:]
+        var published: [BlastID: Int] = [:]
         var restarts: Int64 = 0
+        var nextSweep = ContinuousClock.now
         let outage = OutageLog("publishing progress", logger: context.logger)
         try await everyInterval(.seconds(1)) {
             let parts = owned.current
             guard !parts.isEmpty else {
                 published = [:]
+                nextSweep = .now
                 return
             }
             do {
                 let known = try await historyRestarts()
-                if known != restarts { published = [:] }
+                if known != restarts {
+                    published = [:]
+                    nextSweep = .now
+                }
                 restarts = known
-                try await publishProgress(parts, &published)
+                let isSweep = nextSweep <= .now
+                try await publishProgress(parts, isSweep: isSweep, &published)
                 try await publishDeadLetters(parts)
+                if isSweep {
+                    try await ExpiryPublisher(
+                        projection: configuration.projection, database: database, producer: producer
+                    ).publish(parts, restarts: restarts)
+                    nextSweep = .now + configuration.progressSweep
+                }
                 outage.worked()
             } catch {
                 outage.failed(error)
@@ -47,16 +60,16 @@ struct ProgressPublisher: Service {
         ).first?.int("n") ?? 0
     }
 
-    private func publishProgress(_ parts: Set<Int32>, _ published: inout [BlastID: [DeliveryFacts: Int64]]) async throws
-    {
+    /// - Parameter published: a digest of the counts last published, by blast.
+    private func publishProgress(_ parts: Set<Int32>, isSweep: Bool, _ published: inout [BlastID: Int]) async throws {
         let rows = try await database.query(
             """
-            SELECT b.blast_id, b.district_id, b.audience, c.facts, sum(c.n) AS n
+            SELECT b.blast_id, b.district_id, b.audience, c.facts, sum(c.n) AS n, statement_timestamp()
               FROM blast b JOIN blast_count c ON c.blast_id = b.blast_id
-             WHERE b.state <> 'draft'
-               AND (b.sending_ended_at IS NULL OR b.sending_ended_at > clock_timestamp() - interval '1 day')
+             WHERE b.state <> 'draft' AND (b.expires_at IS NULL OR b.expires_at > clock_timestamp())
+               AND ($1 OR b.sending_ended_at IS NULL OR b.sending_ended_at > clock_timestamp() - interval '1 day')
              GROUP BY b.blast_id, b.district_id, b.audience, c.facts HAVING sum(c.n) <> 0
-            """)
+            """, [.bool(isSweep)])
         var progress: [BlastID: (district: DistrictID, audience: Int64, counts: [DeliveryFacts: Int64])] = [:]
         for row in rows {
             let blast = try row[0].blastID()
@@ -64,19 +77,18 @@ struct ProgressPublisher: Service {
             state.counts[DeliveryFacts(bits: try row[3].int())] = try row[4].int()
             progress[blast] = state
         }
-        let now = WallClock.nowMicroseconds()
+        guard let now = try rows.first?[5].timestampMicroseconds() else { return }
         let due = progress.compactMap { blast, state -> BlastProgressRecord? in
-            guard published[blast] != state.counts else { return nil }
+            guard published[blast] != state.counts.hashValue else { return nil }
             let record = BlastProgressRecord(
                 blast: blast, district: state.district, audience: state.audience, counts: state.counts,
                 atMicroseconds: now)
             let part = Murmur2.partition(of: record.key, count: Topic.blastProgress.partitions)
             return parts.contains(Int32(part)) ? record : nil
         }
-        guard !due.isEmpty else { return }
         try await producer.send(try due.map { try ProducerRecord($0) })
-        for record in due { published[record.blast] = record.counts }
-        published = published.filter { progress[$0.key] != nil }
+        for record in due { published[record.blast] = record.counts.hashValue }
+        if isSweep { published = published.filter { progress[$0.key] != nil } }
     }
 
     /// Parked records also appear on the dead letter topic, each with an id that names where it came from.

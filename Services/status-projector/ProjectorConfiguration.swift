@@ -19,8 +19,12 @@ struct ProjectorConfiguration: Sendable {
         "projector.tidy.interval", default: .seconds(30), in: .milliseconds(100) ... .seconds(600),
         doc: "how often published batches are forgotten and suspect ones repaired")
 
+    static let progressSweep = Setting<Duration>.duration(
+        "projector.progress.sweep", default: .seconds(300), in: .seconds(1) ... .seconds(86400),
+        doc: "how often blasts that ended more than a day ago are looked at: changed counts, expired reports")
+
     static let declared: [any DeclaredSetting] = [
-        batchMax, projection, tailDeadline, clusterCheck, zombieHorizon, tidyInterval,
+        batchMax, projection, tailDeadline, clusterCheck, zombieHorizon, tidyInterval, progressSweep,
     ]
 
     let batchMax: Int
@@ -29,6 +33,7 @@ struct ProjectorConfiguration: Sendable {
     let clusterCheck: Duration
     let zombieHorizon: Duration
     let tidyInterval: Duration
+    let progressSweep: Duration
     let source = Topic.deliveryEvents
 
     init(_ settings: Settings) {
@@ -38,5 +43,6 @@ struct ProjectorConfiguration: Sendable {
         clusterCheck = settings[Self.clusterCheck]
         zombieHorizon = settings[Self.zombieHorizon]
         tidyInterval = settings[Self.tidyInterval]
+        progressSweep = settings[Self.progressSweep]
     }
 }

@@ -37,6 +37,7 @@ extension ProjectionStore {
             try await database.query(
                 Self.columns + """
                      FROM delivery_log l
+                     JOIN delivery_status s ON s.blast_id = l.blast_id AND s.recipient_no = l.recipient_no
                     WHERE l.blast_id = ANY ($1::uuid[]) AND l.part = $2 AND l.seq BETWEEN $3 AND $4 ORDER BY l.seq
                     """,
                 [
@@ -107,7 +108,7 @@ extension ProjectionStore {
 
     private static let columns = """
         SELECT l.blast_id, l.recipient_no, l.district_id, l.facts, l.prev_seq, l.seq, l.attempts, l.last_attempt_at,
-               l.response, l.changed_at, l.event_id
+               l.response, l.changed_at, l.event_id, s.person_ref
         """
 
     private func records(_ rows: PostgresRows, incarnation: Int32, coversAll: Bool = false) throws
@@ -122,7 +123,7 @@ extension ProjectionStore {
                 incarnation: incarnation, seq: try row[5].int(), attempts: try row[6].int32(),
                 lastAttemptAtMicroseconds: try row[7].optionalTimestampMicroseconds(),
                 response: try row[8].optionalString(), changedAtMicroseconds: try row[9].timestampMicroseconds(),
-                eventID: try row[10].string())
+                eventID: try row[10].string(), personReference: try row[11].optionalString())
         }
     }
 
@@ -144,6 +145,6 @@ extension DeliveryStatusRecord {
             seq: change.seq, attempts: change.state.attempts,
             lastAttemptAtMicroseconds: change.state.lastAttemptAtMicroseconds, response: change.state.response,
             changedAtMicroseconds: change.state.changedAtMicroseconds ?? change.event.occurredAtMicroseconds,
-            eventID: change.event.id)
+            eventID: change.event.id, personReference: change.state.personReference)
     }
 }

@@ -10,6 +10,7 @@ public struct BlastProgressRecord: Sendable, Hashable {
     public let audience: Int64
     /// How many deliveries have exactly this set of facts.
     public let counts: [DeliveryFacts: Int64]
+    /// When the counts were true, by the database's clock.
     public let atMicroseconds: Int64
 
     public init(
@@ -37,6 +38,7 @@ public struct BlastProgressRecord: Sendable, Hashable {
         return try StrictJSON.encode(
             Body(
                 blast_id: blast.description, district: district.number, audience: audience, settled: isSettled,
+                as_of: Timestamp.string(microseconds: atMicroseconds),
                 counts: rows.map { .init(facts: $0.key.bits, status: $0.key.canonicalStatus.name, n: $0.value) }))
     }
 
@@ -51,6 +53,7 @@ public struct BlastProgressRecord: Sendable, Hashable {
         let district: Int64
         let audience: Int64
         let settled: Bool
+        let as_of: String
         let counts: [Row]
     }
 }

@@ -22,11 +22,13 @@ public struct DeliveryStatusRecord: Sendable, Hashable {
     public let changedAtMicroseconds: Int64
     /// The event that made this change.
     public let eventID: String
+    /// Whom the district means, in its own words: the `person_ref` of the uploaded list.
+    public let personReference: String?
 
     public init(
         delivery: DeliveryID, district: DistrictID, facts: DeliveryFacts, versionFrom: Int, incarnation: Int32,
         seq: Int64, attempts: Int32, lastAttemptAtMicroseconds: Int64?, response: String?,
-        changedAtMicroseconds: Int64, eventID: String
+        changedAtMicroseconds: Int64, eventID: String, personReference: String? = nil
     ) {
         self.delivery = delivery
         self.district = district
@@ -39,6 +41,7 @@ public struct DeliveryStatusRecord: Sendable, Hashable {
         self.response = response
         self.changedAtMicroseconds = changedAtMicroseconds
         self.eventID = eventID
+        self.personReference = personReference
     }
 
     public var version: Int { facts.version }
@@ -59,7 +62,8 @@ public struct DeliveryStatusRecord: Sendable, Hashable {
                 status: facts.canonicalStatus.name, version: version, version_from: versionFrom,
                 incarnation: incarnation, seq: seq, final: facts.isFinal, attempts: attempts,
                 last_attempt_at: lastAttemptAtMicroseconds.map(Timestamp.string(microseconds:)), response: response,
-                changed_at: Timestamp.string(microseconds: changedAtMicroseconds), event_id: eventID))
+                changed_at: Timestamp.string(microseconds: changedAtMicroseconds), event_id: eventID,
+                person_ref: personReference))
     }
 
     public init(value: [UInt8]) throws(ContractError) {
@@ -73,7 +77,8 @@ public struct DeliveryStatusRecord: Sendable, Hashable {
             district: DistrictID(body.district), facts: DeliveryFacts(bits: body.facts),
             versionFrom: body.version_from, incarnation: body.incarnation, seq: body.seq, attempts: body.attempts,
             lastAttemptAtMicroseconds: body.last_attempt_at.flatMap(Timestamp.microseconds(_:)),
-            response: body.response, changedAtMicroseconds: changedAt, eventID: body.event_id)
+            response: body.response, changedAtMicroseconds: changedAt, eventID: body.event_id,
+            personReference: body.person_ref)
     }
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
@@ -94,5 +99,6 @@ public struct DeliveryStatusRecord: Sendable, Hashable {
         let response: String?
         let changed_at: String
         let event_id: String
+        let person_ref: String?
     }
 }

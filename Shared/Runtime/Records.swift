@@ -28,6 +28,10 @@ extension ProducerRecord {
             topic: .blastProgress, key: progress.key, value: try progress.value(), attributes: progress.attributes)
     }
 
+    public init(_ expired: BlastExpiredRecord) throws {
+        self.init(topic: .blastProgress, key: expired.key, value: try expired.value(), attributes: expired.attributes)
+    }
+
     public init(_ command: Command) throws {
         self.init(topic: .commands, key: command.key, value: try command.value(), attributes: command.attributes)
     }

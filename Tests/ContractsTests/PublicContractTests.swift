@@ -56,6 +56,9 @@ import Testing
         case BlastProgressRecord.type:
             let record = try progress(example)
             return (try record.value(), record.key, record.attributes)
+        case BlastExpiredRecord.type:
+            let record = try BlastExpiredRecord(value: example.octets)
+            return (try record.value(), record.key, record.attributes)
         case BlacklistRecord.type:
             let record = try entry(example)
             return (try record.value(), record.key, record.attributes)
@@ -117,7 +120,8 @@ import Testing
         func status(_ time: Int64?, _ text: String?) throws -> [UInt8] {
             try DeliveryStatusRecord(
                 delivery: delivery, district: DistrictID(1), facts: .initial, versionFrom: 0, incarnation: 1, seq: 1,
-                attempts: 0, lastAttemptAtMicroseconds: time, response: text, changedAtMicroseconds: 0, eventID: "e"
+                attempts: 0, lastAttemptAtMicroseconds: time, response: text, changedAtMicroseconds: 0, eventID: "e",
+                personReference: text
             ).value()
         }
         func command(_ address: String?) throws -> [UInt8] {
@@ -133,6 +137,9 @@ import Testing
         let progress = try BlastProgressRecord(
             blast: delivery.blast, district: DistrictID(1), audience: 1, counts: [.initial: 1], atMicroseconds: 0
         ).value()
+        let expired = try BlastExpiredRecord(
+            blast: delivery.blast, district: DistrictID(1), expiredAtMicroseconds: 0
+        ).value()
         let entry = try BlacklistRecord(
             district: DistrictID(1), addressHash: "ab", reason: "r", isActive: true, version: 1,
             changedAtMicroseconds: 0
@@ -142,6 +149,7 @@ import Testing
             "delivery-status": (try status(0, "x"), try status(nil, nil)),
             "command": (try command("x"), try command(nil)), "chunk": (chunk, chunk),
             "blast-progress": (progress, progress), "blacklist-entry": (entry, entry),
+            "blast-expired": (expired, expired),
         ]
     }
 

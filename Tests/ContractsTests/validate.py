@@ -143,14 +143,14 @@ class Contract:
         self.report(where, "value", closed(self.schemas[message["payload"]["$ref"]]), value)
         self.report(where, "value, as readers see it", self.schemas[message["payload"]["$ref"]], value)
         if len(faults) == before:
-            self.check_meaning(where, name, record["key"], value)
+            self.check_meaning(where, name, record["key"], headers, value)
         return None
 
     def report(self, where, what, schema, instance):
         for error in self.validator(schema).iter_errors(instance):
             fault(where, f"{what} {error.json_path}: {error.message}"[:400])
 
-    def check_meaning(self, where, name, key, value):
+    def check_meaning(self, where, name, key, headers, value):
         numbers, masks = self.facts["facts"], self.facts["masks"]
 
         def status(facts):
@@ -172,9 +172,13 @@ class Contract:
         elif name == "rollcall.blast.progress.v1":
             expect("key", key, value["blast_id"])
             expect("sum of counts", sum(row["n"] for row in value["counts"]), value["audience"])
+            expect("ce_time", headers["ce_time"], value["as_of"])
             for row in value["counts"]:
                 expect("status", row["status"], status(row["facts"]))
             expect("settled", value["settled"], all(row["facts"] & masks["final"] for row in value["counts"]))
+        elif name == "rollcall.blast.expired.v1":
+            expect("key", key, value["blast_id"])
+            expect("ce_time", headers["ce_time"], value["expired_at"])
 
 
 def check_examples(contract):

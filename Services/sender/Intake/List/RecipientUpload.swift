@@ -116,7 +116,7 @@ struct RecipientUpload: Sendable {
         try await BlastStore.deleteList(of: blast, on: connection)
         let key: [PostgresParameter] = [.uuid(blast), .int(caller.district)]
         _ = try await connection.query(Self.recipients, key)
-        _ = try await connection.query(Self.statuses, key + [.int4(Int32(clamping: result.audience))])
+        _ = try await connection.query(Self.statuses, key)
         _ = try await connection.query(Self.counter, key + [.int(Int64(result.audience))])
         _ = try await connection.query(
             "UPDATE blast SET audience = $2, fields = $3 WHERE blast_id = $1",
@@ -149,9 +149,12 @@ struct RecipientUpload: Sendable {
                categories, fields
           FROM pg_temp.uploaded_recipient
         """
+    /// The person's reference goes to readers of the status topic: one that may be an address is left out.
     private static let statuses = """
-        INSERT INTO delivery_status (blast_id, district_id, recipient_no)
-        SELECT $1, $2, no FROM generate_series(1, $3) AS no
+        INSERT INTO delivery_status (blast_id, district_id, recipient_no, person_ref)
+        SELECT $1, $2, recipient_no,
+               CASE WHEN length(person_ref) <= 128 AND strpos(person_ref, '@') = 0 THEN person_ref END
+          FROM pg_temp.uploaded_recipient
         """
     private static let counter = """
         INSERT INTO blast_count (blast_id, district_id, part, facts, n) VALUES ($1, $2, -1, 1, $3)

@@ -5,6 +5,8 @@ CREATE TABLE delivery_status (
     blast_id uuid NOT NULL,
     recipient_no int NOT NULL,
     district_id bigint NOT NULL,
+    -- whom the district means, in its own words, for readers of the status topic; never an address
+    person_ref text,
     -- the grow-only set of facts, by their bits
     facts bigint NOT NULL DEFAULT 1 CHECK (facts & 1 = 1),
     -- newest log record of this delivery: the head of its timeline
@@ -143,6 +145,17 @@ CREATE TABLE projector_batch (
     PRIMARY KEY (projection, part, seq_to)
 );
 GRANT SELECT, INSERT, UPDATE, DELETE ON projector_batch TO rollcall_projector;
+
+-- Blasts whose expiry has been announced, and after how many restarts of the event history: one that may have emptied
+-- the topic is a reason to announce again.
+CREATE TABLE blast_expiry (
+    projection text NOT NULL,
+    blast_id uuid NOT NULL,
+    restarts bigint NOT NULL,
+    announced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (projection, blast_id)
+);
+GRANT SELECT, INSERT, UPDATE ON blast_expiry TO rollcall_projector;
 
 -- Every restart of the event history that was noticed.
 CREATE TABLE projector_incident (
