@@ -105,7 +105,7 @@ extension SMTPStage {
     /// Nothing about the message or its recipient has been said yet.
     var isBeforeEnvelope: Bool {
         switch self {
-        case .connect, .greeting, .hello: true
+        case .connect, .greeting, .hello, .tls, .auth: true
         case .mail, .recipient, .data, .body, .dot: false
         }
     }

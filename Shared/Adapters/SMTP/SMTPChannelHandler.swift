@@ -1,5 +1,7 @@
 import Mail
 import NIOCore
+import NIOSSL
+import NIOTLS
 
 /// Monotonic time; a test may let it jump, as it does for a process that was stopped.
 typealias SMTPClock = @Sendable () -> ContinuousClock.Instant
@@ -54,7 +56,7 @@ final class SMTPChannelHandler: ChannelInboundHandler {
         self.opened = opened
         self.report = report
         self.now = now
-        session = SMTPSession(heloName: configuration.heloName)
+        session = SMTPSession(heloName: configuration.heloName, policy: configuration.policy)
     }
 
     func deliver(_ delivery: SMTPDelivery) {
@@ -83,14 +85,23 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        let buffer = unwrapInboundIn(data)
-        for octet in buffer.readableBytesView where !session.isClosed {
+        let octets = unwrapInboundIn(data).readableBytesView
+        for (index, octet) in zip(octets.indices, octets) where !session.isClosed {
             do {
-                if let reply = try parser.consume(octet) { feed(.reply(reply)) }
+                guard let reply = try parser.consume(octet) else { continue }
+                let isFollowed = index + 1 < octets.endIndex
+                feed(session.mustFallSilent && isFollowed ? .malformed(reason: Self.injection) : .reply(reply))
             } catch {
                 feed(.malformed(reason: error.reason))
             }
         }
+    }
+
+    private static let injection = "the server sent clear text after its answer to STARTTLS, before the handshake"
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .handshakeCompleted = event as? TLSUserEvent { feed(.secured) }
+        context.fireUserInboundEventTriggered(event)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -100,7 +111,8 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        connectionError = "the connection failed: \(error)"
+        let fault = SMTPTLS.reason(for: error, host: configuration.tls?.serverName ?? configuration.host)
+        connectionError = connectionError ?? fault ?? "the connection failed: \(error)"
         context.close(promise: nil)
     }
 
@@ -116,6 +128,7 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     private func carryOut(_ action: SMTPSession.Action) {
         switch action {
         case .send(let line): write(Array(line.utf8)) { _ in }
+        case .startTLS: startTLS()
         case .writeBody: writeBody()
         case .writeDot: writeDot()
         case .opened: opened.succeed(nil)
@@ -126,6 +139,15 @@ final class SMTPChannelHandler: ChannelInboundHandler {
             delivery = nil
             result?.succeed(SMTPDeliveryResult(outcome: outcome, isStale: isStale))
         case .close: context?.close(promise: nil)
+        }
+    }
+
+    private func startTLS() {
+        guard let context, let tls = configuration.tls else { return feed(.malformed(reason: "no TLS is set up")) }
+        do {
+            try context.pipeline.syncOperations.addHandler(tls.makeHandler(), position: .first)
+        } catch {
+            feed(.malformed(reason: "TLS cannot begin: \(error)"))
         }
     }
 

@@ -6,6 +6,11 @@ public struct SMTPConfiguration: Sendable {
     public var port: Int
     /// The name given with EHLO: this machine's full domain name, or an address literal.
     public var heloName: String
+    public var security = SMTPSecurity.none
+    /// Given once the connection is encrypted, to a relay that offers AUTH PLAIN or LOGIN.
+    public var credentials: SMTPCredentials?
+    /// Lets the credentials go over a connection that is not encrypted.
+    public var allowsClearTextCredentials = false
     public var connectTimeout: Duration = .seconds(30)
     /// How long a reply to one command, or the write of the message text, may take (RFC 5321 §4.5.3.2: 5 minutes).
     public var commandTimeout: Duration = .seconds(300)
@@ -30,6 +35,9 @@ public struct SMTPConfiguration: Sendable {
         let name = Array(heloName.utf8)
         let isName = (1...255).contains(name.count) && name.allSatisfy { $0 > 0x20 && $0 < 0x7F }
         if !isName { return "heloName: a domain name in ASCII without spaces is needed" }
+        if credentials != nil, !allowsClearTextCredentials, case .none = security {
+            return "credentials: they need TLS, or the explicit permission to go out in clear text"
+        }
         if maxConnections < 1 { return "maxConnections: at least 1 is needed" }
         if maxMessagesPerConnection < 1 { return "maxMessagesPerConnection: at least 1 is needed" }
         let times = [
@@ -38,5 +46,23 @@ public struct SMTPConfiguration: Sendable {
         ]
         for (setting, time) in times where time <= .zero { return "\(setting): more than 0 is needed" }
         return nil
+    }
+
+    var policy: SMTPSession.Policy {
+        let encryption: SMTPSession.Policy.Encryption =
+            switch security {
+            case .none: .never
+            case .startTLS(_, let isRequired): isRequired ? .required : .whenOffered
+            case .implicit: .fromStart
+            }
+        return SMTPSession.Policy(
+            encryption: encryption, credentials: credentials, allowsClearTextCredentials: allowsClearTextCredentials)
+    }
+
+    var tls: SMTPTLS? {
+        switch security {
+        case .none: nil
+        case .startTLS(let tls, _), .implicit(let tls): tls
+        }
     }
 }

@@ -1,5 +1,6 @@
 import NIOCore
 import NIOPosix
+import NIOSSL
 
 /// A handle on one open connection that any task may hold.
 struct SMTPConnection: Sendable {
@@ -33,6 +34,9 @@ struct SMTPConnection: Sendable {
                     let connection = SMTPConnection(
                         id: id, eventLoop: channel.eventLoop,
                         handler: NIOLoopBound(handler, eventLoop: channel.eventLoop))
+                    if case .implicit(let tls) = configuration.security {
+                        try channel.pipeline.syncOperations.addHandler(tls.makeHandler())
+                    }
                     try channel.pipeline.syncOperations.addHandler(handler)
                     register(connection)
                     return (channel, connection)

@@ -9,8 +9,9 @@ import Synchronization
 /// of whom holds its own message. A message is offered a second time only when a kept connection turns out to have ended
 /// before the server answered anything about it.
 ///
-/// Limits: no TLS and no AUTH, so the relay has to be on this machine or a trusted network. `close()` has to be awaited
-/// before the event loop group is shut down.
+/// A connection takes messages once it has the encryption and the authentication that the configuration asks for.
+///
+/// Limits: `close()` has to be awaited before the event loop group is shut down.
 public final class SMTPConnectionPool: Sendable {
     private let configuration: SMTPConfiguration
     private let eventLoopGroup: any EventLoopGroup

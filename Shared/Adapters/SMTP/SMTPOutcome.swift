@@ -5,10 +5,14 @@ public struct SMTPEnvelope: Sendable {
     /// The return path; empty for none (`<>`).
     public let sender: String
     public let recipient: String
+    /// What a delivery status notification quotes back to us (RFC 3461 ENVID): printable ASCII, at most 100 octets once
+    /// encoded. Nil asks for none.
+    public let envelopeID: String?
 
-    public init(sender: String, recipient: String) {
+    public init(sender: String, recipient: String, envelopeID: String? = nil) {
         self.sender = sender
         self.recipient = recipient
+        self.envelopeID = envelopeID
     }
 }
 

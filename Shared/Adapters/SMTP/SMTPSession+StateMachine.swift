@@ -9,6 +9,7 @@ extension SMTPSession {
         case .timedOut(let reason): state == .ready ? quit() : end(reason)
         case .deliver(let message): begin(message)
         case .bodyWritten(let inTime): bodyWritten(inTime: inTime)
+        case .secured: secured()
         case .quit: quit()
         }
     }
@@ -16,6 +17,9 @@ extension SMTPSession {
     private mutating func handle(_ reply: SMTPReply) -> [Action] {
         switch state {
         case .greeting, .ehlo, .helo: opening(reply)
+        case .startTLS: startTLS(reply)
+        case .handshake: refuse(nil, "the server sent something during the TLS handshake")
+        case .auth(let rest): auth(reply, rest)
         case .mail(let transaction): mail(reply, transaction)
         case .recipient(let transaction): recipient(reply, transaction)
         case .data: data(reply)
@@ -37,20 +41,97 @@ extension SMTPSession {
             return [.send("EHLO \(heloName)\r\n")]
         case (.ehlo, 250):
             extensions = Extensions(ehlo: reply)
-            state = .ready
-            return [.opened]
+            return encrypt()
         case (.ehlo, 500...599):
             state = .helo
             return [.send("HELO \(heloName)\r\n")]
-        case (.helo, 250):
+        case (.helo, 250): return encrypt()
+        default: return refuse(reply, "the server does not serve us: \(reply)")
+        }
+    }
+
+    private mutating func refuse(
+        _ reply: SMTPReply?, at refusedStage: SMTPStage? = nil, _ reason: String
+    ) -> [Action] {
+        let outcome = SMTPOutcome.deferred(reply, stage: refusedStage ?? stage, reason: reason)
+        state = .closed
+        return [.refused(outcome), .close]
+    }
+
+    private mutating func encrypt() -> [Action] {
+        guard !isSecure else { return authenticate() }
+        switch policy.encryption {
+        case .never: return authenticate()
+        case .fromStart: return refuse(nil, at: .tls, "the server answered before the TLS handshake")
+        case .whenOffered where !extensions.startTLS: return authenticate()
+        case .required where !extensions.startTLS:
+            return refuse(nil, at: .tls, "the relay does not offer STARTTLS, which is required")
+        case .whenOffered, .required:
+            state = .startTLS
+            return [.send("STARTTLS\r\n")]
+        }
+    }
+
+    /// A refusal is a downgrade anybody in between could make too, so it counts like an offer not made.
+    private mutating func startTLS(_ reply: SMTPReply) -> [Action] {
+        if reply.code == 220 {
+            state = .handshake
+            return [.startTLS]
+        }
+        guard policy.encryption == .whenOffered, reply.code != 421 else {
+            return refuse(reply, "the relay refused STARTTLS: \(reply)")
+        }
+        return authenticate()
+    }
+
+    /// What the server said in clear text counts for nothing any more (RFC 3207 §4.2).
+    private mutating func secured() -> [Action] {
+        switch state {
+        case .greeting where policy.encryption == .fromStart:
+            isSecure = true
+            return []
+        case .handshake:
+            isSecure = true
+            extensions = Extensions()
+            state = .ehlo
+            return [.send("EHLO \(heloName)\r\n")]
+        default: return []
+        }
+    }
+
+    private mutating func authenticate() -> [Action] {
+        guard let credentials = policy.credentials else {
             state = .ready
             return [.opened]
-        default:
-            let outcome = SMTPOutcome.deferred(
-                reply, stage: stage, reason: "the server does not serve us: \(reply)")
-            state = .closed
-            return [.refused(outcome), .close]
         }
+        guard isSecure || policy.allowsClearTextCredentials else {
+            return refuse(nil, at: .auth, "the connection is not encrypted; the credentials were not sent")
+        }
+        if extensions.authPlain {
+            state = .auth(rest: [])
+            return [.send("AUTH PLAIN \(Self.base64("\0\(credentials.user)\0\(credentials.password)"))\r\n")]
+        }
+        guard extensions.authLogin else {
+            return refuse(nil, at: .auth, "the relay offers neither AUTH PLAIN nor AUTH LOGIN")
+        }
+        state = .auth(rest: [Self.base64(credentials.user), Self.base64(credentials.password)])
+        return [.send("AUTH LOGIN\r\n")]
+    }
+
+    private mutating func auth(_ reply: SMTPReply, _ rest: [String]) -> [Action] {
+        switch (reply.code, rest.first) {
+        case (235, nil):
+            state = .ready
+            return [.opened]
+        case (334, let line?):
+            state = .auth(rest: Array(rest.dropFirst()))
+            return [.send("\(line)\r\n")]
+        default: return refuse(reply, "the relay refused the credentials: \(reply)")
+        }
+    }
+
+    private static func base64(_ text: String) -> String {
+        String(decoding: Base64.encode(Array(text.utf8)[...]), as: UTF8.self)
     }
 
     // MARK: One message
@@ -63,12 +144,8 @@ extension SMTPSession {
         if let refusal = message.localRefusal(extensions) {
             return [.release, .finish(.rejected(refusal, stage: .mail), isStale: false)]
         }
-        var mail = "MAIL FROM:<\(message.envelope.sender)>"
-        if extensions.size { mail += " SIZE=\(message.octets)" }
-        if message.hasHighOctets, extensions.eightBitMIME { mail += " BODY=8BITMIME" }
-        if message.needsSMTPUTF8 { mail += " SMTPUTF8" }
         let transaction = Transaction(
-            mail: mail + "\r\n", recipient: "RCPT TO:<\(message.envelope.recipient)>\r\n",
+            mail: message.mailCommand(extensions), recipient: message.recipientCommand(extensions),
             isPipelined: extensions.pipelining)
         state = .mail(transaction)
         guard transaction.isPipelined else { return [.send(transaction.mail)] }
@@ -76,10 +153,16 @@ extension SMTPSession {
     }
 
     private mutating func mail(_ reply: SMTPReply, _ transaction: Transaction) -> [Action] {
+        if Self.wantsMoreOfUs.contains(reply.code) {
+            return finish(.deferred(reply, stage: .auth, reason: "the relay wants authentication or TLS: \(reply)"))
+        }
         guard reply.isPositive else { return refused(reply, .mail, pending: transaction.isPipelined ? 2 : 0) }
         state = .recipient(transaction)
         return transaction.isPipelined ? [] : [.send(transaction.recipient)]
     }
+
+    /// RFC 4954 §6: a fault of the settings, and none of the message's.
+    private static let wantsMoreOfUs: Set<Int> = [530, 534, 535, 538]
 
     private mutating func recipient(_ reply: SMTPReply, _ transaction: Transaction) -> [Action] {
         guard reply.isPositive else { return refused(reply, .recipient, pending: transaction.isPipelined ? 1 : 0) }
@@ -176,9 +259,7 @@ extension SMTPSession {
         switch state {
         case .closed: return []
         case .ready, .quitting: return close()
-        case .greeting, .ehlo, .helo:
-            state = .closed
-            return [.refused(.deferred(nil, stage: stage, reason: reason)), .close]
+        case .greeting, .ehlo, .helo, .startTLS, .handshake, .auth: return refuse(nil, reason)
         case .mail: return finish(.deferred(nil, stage: stage, reason: reason), isStale: isStale)
         case .recipient, .data, .body: return finish(.deferred(nil, stage: stage, reason: reason))
         case .final: return finish(.inDoubt(reason: reason))

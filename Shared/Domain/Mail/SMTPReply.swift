@@ -62,7 +62,10 @@ public struct SMTPReply: Equatable, Sendable, CustomStringConvertible {
 
 /// The step of an SMTP dialogue at which something happened.
 public enum SMTPStage: String, Sendable, CaseIterable {
-    case connect, greeting, hello, mail, recipient, data
+    case connect, greeting, hello
+    /// STARTTLS and the handshake.
+    case tls
+    case auth, mail, recipient, data
     /// The text of the message, before its final dot.
     case body
     /// The final dot has been handed to the network.
