@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs build test lint format demo
+.PHONY: help up down status logs build test lint format demo bench-projector
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## Start PostgreSQL and the Kafka broker, installing what is missing
 	@deploy/local/stack up
@@ -25,7 +25,7 @@ test: ## Install, build and run every test (ARGS="--filter NAME" for some)
 lint: ## Check the formatting of Swift and the shell scripts
 	swift format lint --strict --parallel --recursive Services Shared Tests Package.swift
 	@if command -v shellcheck >/dev/null; then \
-	    set -x; shellcheck -a deploy/local/stack deploy/local/test deploy/local/demo .ci/run; \
+	    set -x; shellcheck -a deploy/local/stack deploy/local/test deploy/local/bench deploy/local/demo .ci/run; \
 	else \
 	    echo "shellcheck is not installed: the shell scripts are not checked"; \
 	fi
@@ -35,3 +35,6 @@ format: ## Format Swift in place
 
 demo: ## Start everything and send a blast to look at
 	@deploy/local/demo $(ARGS)
+
+bench-projector: ## The projector against its SQL alone and a peer, 12 minutes (ARGS=--quick: 3; --help)
+	@deploy/local/bench projector $(ARGS)

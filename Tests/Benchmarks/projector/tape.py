@@ -1,0 +1,197 @@
+"""Records what the projector says to PostgreSQL, and says it again from a loop with nothing else to do.
+
+The limit the projector is measured against is therefore its own SQL, with its own parameters: they cannot drift apart.
+`tape.py record PORT HOST PORT FOLDER` forwards connections and keeps what the client sent.
+"""
+import multiprocessing
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+
+import psycopg
+from psycopg import pq
+
+
+def record(port, host, target, folder):
+    listener = socket.create_server(("127.0.0.1", port))
+    print("recording", flush=True)
+    number = 0
+    while True:
+        client, _ = listener.accept()
+        server = socket.create_connection((host, target))
+        for each in (client, server):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tape = open(os.path.join(folder, f"{number}.tape"), "wb")
+        threading.Thread(target=forward, args=(client, server, tape), daemon=True).start()
+        threading.Thread(target=forward, args=(server, client, None), daemon=True).start()
+        number += 1
+
+
+def forward(source, target, tape):
+    try:
+        while data := source.recv(1 << 18):
+            if tape is not None:
+                tape.write(data)
+                tape.flush()
+            target.sendall(data)
+    except OSError:
+        pass
+    for each in (source, target):
+        try:
+            each.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+    if tape is not None:
+        tape.close()
+
+
+def messages(path):
+    """The typed messages of one connection: (type, payload)."""
+    with open(path, "rb") as file:
+        data = file.read()
+    at = 0
+    while at + 8 <= len(data):
+        length, code = struct.unpack_from("!ii", data, at)
+        at += length
+        if code not in (80877103, 80877104):  # requests for TLS or GSSAPI stand before the start-up message
+            break
+    while at + 5 <= len(data):
+        (length,) = struct.unpack_from("!i", data, at + 1)
+        if at + 1 + length > len(data):
+            return
+        yield data[at: at + 1], data[at + 5: at + 1 + length]
+        at += 1 + length
+
+
+def text(payload, at):
+    end = payload.index(b"\0", at)
+    return payload[at:end], end + 1
+
+
+def transactions(path):
+    """Each transaction of one connection as its statements: (sql, types, values)."""
+    known, current = {}, None
+    for kind, payload in messages(path):
+        if kind == b"P":
+            name, at = text(payload, 0)
+            sql, at = text(payload, at)
+            (count,) = struct.unpack_from("!h", payload, at)
+            known[name] = sql, struct.unpack_from(f"!{count}I", payload, at + 2)
+        elif kind == b"Q":
+            sql = text(payload, 0)[0]
+            if sql == b"BEGIN":
+                current = []
+            elif sql in (b"COMMIT", b"ROLLBACK"):
+                if current and sql == b"COMMIT":
+                    yield current
+                current = None
+        elif kind == b"B" and current is not None:
+            _, at = text(payload, 0)
+            name, at = text(payload, at)
+            (formats,) = struct.unpack_from("!h", payload, at)
+            at += 2 + 2 * formats
+            (count,) = struct.unpack_from("!h", payload, at)
+            at += 2
+            values = []
+            for _ in range(count):
+                (length,) = struct.unpack_from("!i", payload, at)
+                at += 4
+                values.append(None if length < 0 else payload[at: at + length])
+                at += max(0, length)
+            (formats,) = struct.unpack_from("!h", payload, at)
+            results = struct.unpack_from("!h", payload, at + 2)[0] if formats else 0
+            sql, types = known[name]
+            current.append((sql, types, values, results))
+
+
+class Tape:
+    """What one run committed: first the taking of partitions, then the batches of each partition in order."""
+
+    def __init__(self, folder):
+        self.taking, self.batches = [], {}
+        for name in sorted(os.listdir(folder)):
+            for transaction in transactions(os.path.join(folder, name)):
+                if any(b"INTO delivery_log" in sql for sql, *_ in transaction):
+                    part = int.from_bytes(transaction[0][2][2], "big")
+                    offset = int.from_bytes(transaction[0][2][4], "big")
+                    self.batches.setdefault(part, []).append((offset, transaction))
+                elif b"INTO projector_partition" in transaction[0][0]:
+                    self.taking.append(transaction)
+        for batches in self.batches.values():
+            batches.sort(key=lambda batch: batch[0])
+
+    @property
+    def batch_count(self):
+        return sum(len(batches) for batches in self.batches.values())
+
+
+class Loop:
+    """A connection that only sends prepared statements whose parameters lie ready."""
+
+    def __init__(self, conninfo):
+        self.raw = pq.PGconn.connect(conninfo.encode())
+        if self.raw.status != pq.ConnStatus.OK:
+            raise SystemExit("bench: " + self.raw.error_message.decode())
+        self.names = {}
+        self.checked(self.raw.exec_(b"SET search_path = rollcall"))
+
+    def checked(self, result):
+        if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
+            raise SystemExit("bench: " + result.error_message.decode())
+        return result
+
+    def prepare(self, transaction):
+        for sql, types, *_ in transaction:
+            if (sql, types) not in self.names:
+                name = b"s%d" % len(self.names)
+                self.checked(self.raw.prepare(name, sql, types))
+                self.names[sql, types] = name
+
+    def bound(self, transaction):
+        self.prepare(transaction)
+        return [(self.names[sql, types], values, [1] * len(values), results)
+                for sql, types, values, results in transaction]
+
+    def run(self, statements):
+        self.checked(self.raw.exec_(b"BEGIN"))
+        for name, values, formats, results in statements:
+            self.checked(self.raw.exec_prepared(name, values, formats, results))
+        self.checked(self.raw.exec_(b"COMMIT"))
+
+
+def replay_partition(conninfo, batches, start, answers):
+    loop = Loop(conninfo)
+    ready = [loop.bound(transaction) for _, transaction in batches]
+    start.wait()
+    began = time.monotonic()
+    for statements in ready:
+        loop.run(statements)
+    answers.put((began, time.monotonic()))
+
+
+def replay(conninfo, tape, on_start=lambda: None, on_end=lambda: None):
+    """Runs every batch, one connection per partition; returns the seconds from the first start to the last end."""
+    taking = Loop(conninfo)
+    for transaction in tape.taking:
+        taking.run(taking.bound(transaction))
+    taking.raw.finish()
+    context = multiprocessing.get_context("fork")
+    start, answers = context.Barrier(len(tape.batches) + 1), context.Queue()
+    processes = [context.Process(target=replay_partition, args=(conninfo, batches, start, answers))
+                 for batches in tape.batches.values()]
+    for process in processes:
+        process.start()
+    start.wait()
+    on_start()
+    times = [answers.get(timeout=600) for _ in processes]
+    on_end()
+    for process in processes:
+        process.join()
+    return max(end for _, end in times) - min(began for began, _ in times)
+
+
+if __name__ == "__main__":
+    record(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5])
