@@ -23,4 +23,32 @@ enum Terminal {
             String.UnicodeScalarView(
                 text.unicodeScalars.map { $0.properties.generalCategory == .control ? "\u{FFFD}" : $0 }))
     }
+
+    /// Any octets as one line of text: what is not UTF-8 in hexadecimal, and everything invisible or that moves the
+    /// cursor or the direction of writing as its number.
+    static func escaped(_ octets: [UInt8]) -> String {
+        guard let text = String(validating: octets, as: UTF8.self) else {
+            return "0x" + octets.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        }
+        return escaped(text)
+    }
+
+    static func escaped(_ text: String) -> String {
+        var escaped = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars {
+            if isVisible(scalar) {
+                escaped.append(scalar)
+            } else {
+                escaped.append(contentsOf: "\\u{\(String(scalar.value, radix: 16))}".unicodeScalars)
+            }
+        }
+        return String(escaped)
+    }
+
+    static func isVisible(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: false
+        default: true
+        }
+    }
 }

@@ -86,6 +86,13 @@ final class ProjectorRig {
         blast = BlastID(high: id.high, low: id.low)
     }
 
+    /// A status row that comes after its first event.
+    func insertRow(_ delivery: DeliveryID) async throws {
+        _ = try await database.query(
+            "INSERT INTO delivery_status (blast_id, recipient_no, district_id) VALUES ($1, $2, 1)",
+            [.uuid(high: delivery.blast.high, low: delivery.blast.low), .int4(delivery.recipientNumber)])
+    }
+
     func event(_ number: Int32, _ fact: DeliveryFact, _ id: String, attempt: Int32? = nil) -> DeliveryEvent {
         DeliveryEvent(
             id: id, source: "/test", delivery: DeliveryID(blast: blast, recipientNumber: number),

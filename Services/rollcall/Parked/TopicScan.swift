@@ -1,0 +1,62 @@
+import Contracts
+import Kafka
+
+/// Reads a topic without joining a group.
+struct TopicScan {
+    let kafka: KafkaConfiguration
+    /// How long nothing may arrive before the broker counts as away.
+    var patience = Duration.seconds(10)
+
+    /// Every record from the beginning to what is the end now, partition by partition in order.
+    func each(_ topic: Topic, _ body: (ConsumerRecord) -> Void) async throws {
+        try await withConsumer { consumer in
+            let partitions = (0..<Int32(topic.partitions)).map { TopicPartition(topic: topic.name, partition: $0) }
+            try await consumer.assign(Dictionary(uniqueKeysWithValues: partitions.map { ($0, .beginning) }))
+            var open = Set(partitions)
+            var deadline = ContinuousClock.now + patience
+            while !open.isEmpty {
+                switch try await consumer.next(max: 1000, wait: .milliseconds(200)) {
+                case .records(let records): for record in records { body(record) }
+                case .endOfPartition(let partition, _): open.remove(partition)
+                default:
+                    guard ContinuousClock.now < deadline else { throw await away(consumer) }
+                    continue
+                }
+                deadline = ContinuousClock.now + patience
+            }
+        }
+    }
+
+    /// The record at a place; nil when the topic no longer has it, or when this is another cluster.
+    func record(at place: ParkedRecord.Place) async throws -> ConsumerRecord? {
+        try await withConsumer { consumer in
+            guard try await consumer.clusterID(timeout: patience) == place.cluster else { return nil }
+            try await consumer.assign([place.partition: .offset(place.offset)])
+            let deadline = ContinuousClock.now + patience
+            while true {
+                switch try await consumer.next(max: 1, wait: .milliseconds(200)) {
+                case .records(let records): return records.first { $0.offset == place.offset }
+                case .offsetOutOfRange, .endOfPartition: return nil
+                default: guard ContinuousClock.now < deadline else { throw await away(consumer) }
+                }
+            }
+        }
+    }
+
+    private func withConsumer<Value: Sendable>(_ body: (KafkaConsumer) async throws -> Value) async throws -> Value {
+        let consumer = try KafkaConsumer(kafka, groupID: nil, enablePartitionEOF: true)
+        do {
+            let value = try await body(consumer)
+            await consumer.close()
+            return value
+        } catch {
+            await consumer.close()
+            throw error
+        }
+    }
+
+    private func away(_ consumer: KafkaConsumer) async -> Failure {
+        let detail = await consumer.lastError.map { ": \($0)" } ?? ""
+        return Failure("Kafka at \(kafka.bootstrapServers) does not answer\(detail)", code: Failure.unavailable)
+    }
+}

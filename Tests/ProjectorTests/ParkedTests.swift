@@ -1,0 +1,140 @@
+import Contracts
+import Delivery
+import Foundation
+import Kafka
+import Postgres
+import TestKit
+import Testing
+
+/// What an operator does about parked records, with the real tool, projector, broker and database.
+@Suite(.serialized) struct `Parked records` {
+    @Test func `are listed, shown safely and replayed, and replaying twice equals once`() async throws {
+        try await ProjectorRig.with("parked") { rig in
+            try await rig.insertBlast(recipients: 5)
+            let projector = try rig.startProjector("only")
+            let bad = rig.event(2, .sent, "bad")
+            let repainting = "\u{1B}[2J\u{202E}not json"
+            try await rig.produce(records: [
+                ProducerRecord(
+                    topic: Topic.deliveryEvents.name, key: bad.key, value: Array(repainting.utf8),
+                    headers: bad.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) })
+            ])
+            let early = DeliveryEvent(
+                id: "early", source: "/test", delivery: DeliveryID(blast: Self.unknownBlast, recipientNumber: 1),
+                district: DistrictID(1), fact: .delivered, occurredAtMicroseconds: 1_790_000_000_000_000)
+            try await rig.produce([early])
+            try await rig.waitUntilProjected(2)
+
+            let list = try await Self.rollcall(rig, ["parked", "list"])
+            #expect(list.status == 0, "\(list.output)")
+            let ids = Self.ids(list.output)
+            let late = try #require(ids.first { $0.hasPrefix("late/") })
+            let dead = try #require(ids.first { $0.hasPrefix("dead/") })
+            #expect(ids.count == 2)
+            let shown = try await Self.rollcall(rig, ["parked", "show", dead, late])
+            #expect(shown.output.contains(#"value      \u{1b}[2J\u{202e}not json"#), "\(shown.output)")
+            #expect(shown.output.contains("ce_id: bad"))
+            let json = try await Self.rollcall(rig, ["parked", "show", dead, "--json"])
+            for output in [list.output, shown.output, json.output] {
+                #expect(!output.unicodeScalars.contains { $0 != "\n" && ($0.value < 32 || $0 == "\u{202E}") })
+            }
+
+            let refused = try await Self.rollcall(rig, ["parked", "replay", "--all"])
+            #expect(refused.status == 1)
+            #expect(refused.output.contains("\(dead)  refused: it still cannot be read"), "\(refused.output)")
+            #expect(refused.output.contains("\(late)  refused: the delivery \(early.delivery) has no row"))
+
+            try await rig.insertRow(early.delivery)
+            let dry = try await Self.rollcall(rig, ["parked", "replay", late, "--dry-run"])
+            #expect(dry.output.contains("would be replayed"), "\(dry.output)")
+            try await rig.waitUntilProjected(2)
+            let done = try await Self.rollcall(rig, ["parked", "replay", late, "--actor", "ann"])
+            #expect(done.status == 0 && done.output.contains("\(late)  replayed"), "\(done.output)")
+            try await rig.waitUntilProjected(3)
+            let again = try await Self.rollcall(rig, ["parked", "replay", late])
+            #expect(again.status == 0 && again.output.contains("by ann"), "\(again.output)")
+            #expect(try await rig.stack.readAll(.deliveryEvents).count == 3)
+            #expect(!(try await Self.rollcall(rig, ["parked", "list"]).output.contains(late)))
+            #expect(try await Self.rollcall(rig, ["parked", "list", "--replayed"]).output.contains("by ann"))
+
+            // A death before the mark: the record goes out again and changes nothing.
+            _ = try await rig.database.query("DELETE FROM parked_replay")
+            #expect(try await Self.rollcall(rig, ["parked", "replay", late]).status == 0)
+            try await rig.waitUntilProjected(4)
+            #expect(try await rig.number("SELECT count(*) FROM delivery_log") == 1)
+            #expect(
+                try await rig.number("SELECT facts FROM delivery_status WHERE blast_id = '\(Self.unknownBlast)'")
+                    == 1 | 1 << 30)
+            #expect(try await projector.terminate() == 0)
+        }
+    }
+
+    @Test func `of other services are read from the dead-letter topic and taken from their place`() async throws {
+        try await ProjectorRig.with("parked-others") { rig in
+            let chunk = ChunkMessage(
+                stage: .requested, blast: Self.unknownBlast, district: DistrictID(1), chunkNumber: 1,
+                firstRecipient: 1, lastRecipient: 5, isEmergency: false, atMicroseconds: 1_790_000_000_000_000)
+            let headers = chunk.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) }
+            let topic = chunk.topic
+            try await rig.produce(records: [
+                ProducerRecord(topic: topic.name, key: chunk.key, value: try chunk.value(), headers: headers)
+            ])
+            let stands = try #require(try await rig.stack.readAll(topic).first)
+            let admin = try KafkaAdmin(rig.stack.kafka())
+            let cluster = try #require(try await admin.clusterID(timeout: .seconds(10)))
+            await admin.close()
+            func letter(offset: Int64) -> DeadLetter {
+                DeadLetter(
+                    topic: topic.name, partition: stands.topicPartition.partition, offset: offset, clusterID: cluster,
+                    value: stands.value, reason: "it was too new", source: "/rollcall/blacklist-guard",
+                    atMicroseconds: 1_790_000_000_000_000)
+            }
+            let webhook = DeadLetter(
+                origin: "webhook/standard", digest: "00ff", value: [1, 2, 255], reason: "not an event",
+                source: "/rollcall/event-ingester", atMicroseconds: 1_790_000_000_000_000)
+            let letters = [letter(offset: stands.offset), letter(offset: stands.offset + 1000), webhook]
+            try await rig.produce(
+                records: (letters + letters).map { letter in
+                    ProducerRecord(
+                        topic: Topic.deadLetters.name, key: letter.key, value: letter.value,
+                        headers: letter.headers.map { KafkaHeader(name: $0.name, text: $0.value) })
+                })
+
+            let ids = Self.ids(try await Self.rollcall(rig, ["parked", "list"]).output)
+            #expect(Set(ids) == Set(letters.map(\.id)) && ids.count == 3)
+            let filtered = try await Self.rollcall(rig, ["parked", "list", "--service", "event-ingester"])
+            #expect(Self.ids(filtered.output) == [webhook.id])
+            #expect(
+                try await Self.rollcall(rig, ["parked", "show", webhook.id]).output.contains("value      0x0102ff"))
+            let replay = try await Self.rollcall(rig, ["parked", "replay"] + letters.map(\.id))
+            #expect(replay.status == 1)
+            #expect(replay.output.contains("\(letters[0].id)  replayed"), "\(replay.output)")
+            #expect(replay.output.contains("\(letters[1].id)  refused: "))
+            #expect(replay.output.contains("\(webhook.id)  refused: it came in by webhook/standard"))
+            let records = try await rig.stack.readAll(topic)
+            let copy = try #require(records.first { $0.header("rollcall-replay-of") != nil })
+            #expect(records.count == 2)
+            #expect(copy.key == stands.key && copy.value == stands.value)
+            #expect(copy.topicPartition == stands.topicPartition)
+            #expect(
+                copy.header("rollcall-replay-of")
+                    == "\(topic.name)/\(stands.topicPartition.partition)/\(stands.offset)")
+            #expect(try ChunkMessage(value: copy.value ?? []) { copy.header($0) } == chunk)
+        }
+    }
+
+    /// Of today, so that its partition exists.
+    private static let unknownBlast = BlastID(
+        high: UInt64(Date().timeIntervalSince1970 * 1000) << 16 | 0x7000, low: 0x8000_0000_0000_0001)
+
+    private static func ids(_ output: String) -> [String] {
+        output.split(separator: "\n").compactMap { line in
+            line.split(separator: " ").first { $0.hasPrefix("dead/") || $0.hasPrefix("late/") }.map(String.init)
+        }
+    }
+
+    static func rollcall(_ rig: ProjectorRig, _ arguments: [String]) async throws -> Command.Result {
+        try await Command.run(
+            ProjectFolder.program("rollcall"), arguments, environment: rig.databaseOf.environment)
+    }
+}
