@@ -15,7 +15,9 @@ struct Rollcall: AsyncParsableCommand {
             77 the key is not accepted; 78 a setting is missing.
             """,
         subcommands: [
-            Migrate.self, Topics.self, Districts.self, Keys.self, Send.self, Watch.self, Report.self, Audit.self,
+            Migrate.self, Topics.self, Districts.self, Keys.self, Send.self, Pause.self, Resume.self,
+            Cancel.self, Approve.self, Schedule.self, FollowUp.self, Watch.self, Report.self, Audit.self,
+            Parked.self,
         ])
 
     static func main() async {
