@@ -2,10 +2,15 @@ import Contracts
 import Runtime
 
 struct ProjectorConfiguration: Sendable {
+    /// The projection that everybody reads and that is published.
+    static let live = "live"
+
     static let batchMax = Setting<Int>.int(
         "projector.batch.max", default: 2000, in: 1...100_000, doc: "most records taken in one turn")
     static let projection = Setting<String>.string(
-        "projector.projection", default: "live", doc: "name under which offsets and sequence numbers are kept")
+        "projector.projection", default: live,
+        doc: "\(live), or the name of a rebuild that 'rollcall rebuild start' made, projected from offset 0 into "
+            + "tables of its own and never published")
     static let tailDeadline = Setting<Duration>.duration(
         "projector.tail.deadline", default: .seconds(10), in: .milliseconds(100) ... .seconds(600),
         doc: "how long the last projected record may take to be read again before the history counts as restarted")

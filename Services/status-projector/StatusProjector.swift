@@ -11,10 +11,18 @@ struct StatusProjector {
             roles: [.projector], settings: ProjectorConfiguration.declared
         ).run { context in
             let configuration = ProjectorConfiguration(context.settings)
-            let database = PostgresPool(
-                context.settings.postgres(.projector, applicationName: "status-projector"), size: 6)
+            var postgres = context.settings.postgres(.projector, applicationName: "status-projector")
+            let rebuildPath = try RebuildStore.searchPath(of: configuration.projection)
+            if let rebuildPath { postgres.searchPath = rebuildPath }
+            let database = PostgresPool(postgres, size: 6)
             context.readiness.add("postgres") { _ = try await database.query("SELECT 1") }
             let kafka = Self.patient(context.settings.kafka(clientID: "status-projector"))
+            guard rebuildPath == nil else {
+                return [
+                    ClosingService { await database.close() },
+                    RebuildLoop(context: context, configuration: configuration, kafka: kafka, database: database),
+                ]
+            }
             let producer = try KafkaProducer(kafka, messageTimeout: nil)
             let owned = OwnedPartitions()
             let loop = ProjectionLoop(
