@@ -6,12 +6,6 @@ import Signing
 struct SenderConfiguration: Sendable {
     static let listen = Setting<ListenAddress>.listen(
         "sender.listen", default: ListenAddress(host: "127.0.0.1", port: 8080), doc: "address of the public HTTP API")
-    static let smtpHost = Setting<String>.string(
-        "smtp.host", default: "127.0.0.1", doc: "SMTP relay: on this machine or in a trusted network")
-    static let smtpPort = Setting<Int>.int("smtp.port", default: 25, in: 1...65535, doc: "port of the SMTP relay")
-    static let smtpConnections = Setting<Int>.int(
-        "smtp.connections", default: 10, in: 1...1000,
-        doc: "SMTP connections, and so the most messages that a killed process leaves in doubt")
     static let smtpReplyTimeout = Setting<Duration>.duration(
         "smtp.reply.timeout", default: .seconds(600), in: .milliseconds(100) ... .seconds(3600),
         doc: "how long the answer to a final dot may take; below 600s doubt is made by ourselves")
@@ -64,12 +58,16 @@ struct SenderConfiguration: Sendable {
 
     static let declared: [any DeclaredSetting] =
         [
-            listen, smtpHost, smtpPort, smtpConnections, smtpReplyTimeout, smtpDotDeadline, smtpHelo, chunkSize, window,
-            retrySchedule, inDoubtAfter, lease, guardFreshness, emergencyPatience, bounceDomain, publicURL, tokenKeys,
-        ] + IntakeLimits.settings
+            listen, smtpReplyTimeout, smtpDotDeadline, smtpHelo, chunkSize, window,
+            retrySchedule, inDoubtAfter, lease, guardFreshness, emergencyPatience, breakerShare, breakerAfter,
+            stallAfter, resultWithin, bounceDomain, publicURL, tokenKeys,
+        ] + RelaySettings.declared + IntakeLimits.settings
 
     let listen: ListenAddress
-    let smtp: SMTPConfiguration
+    /// At least one.
+    let relays: [RelayConfiguration]
+    /// The same for every relay.
+    let replyTimeout: Duration
     let dotDeadline: Duration
     let chunkSize: Int
     let window: Int
@@ -83,12 +81,12 @@ struct SenderConfiguration: Sendable {
 
     init(_ settings: Settings) throws {
         listen = settings[Self.listen]
-        var smtp = SMTPConfiguration(
-            host: settings[Self.smtpHost], port: settings[Self.smtpPort], heloName: settings[Self.smtpHelo])
-        smtp.maxConnections = settings[Self.smtpConnections]
-        smtp.dotReplyTimeout = settings[Self.smtpReplyTimeout]
-        if let fault = smtp.fault { throw ConfigurationError(subject: "smtp", explanation: fault) }
-        self.smtp = smtp
+        let replyTimeout = settings[Self.smtpReplyTimeout]
+        self.replyTimeout = replyTimeout
+        relays = try RelaySettings.relays(settings) { smtp in
+            smtp.heloName = settings[Self.smtpHelo]
+            smtp.dotReplyTimeout = replyTimeout
+        }
         dotDeadline = settings[Self.smtpDotDeadline]
         chunkSize = settings[Self.chunkSize]
         window = settings[Self.window]

@@ -19,18 +19,17 @@ struct DispatchHandOverTests {
         let server = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .bind(host: "127.0.0.1", port: 0).get()
         let port = try #require(server.localAddress?.port)
-        let relay = SMTPConnectionPool(
-            SMTPConfiguration(host: "127.0.0.1", port: port, heloName: "test.example"),
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
         let logger = Logger(label: "test")
         let slots = HandOverSlots(capacity: 1)
-        let health = RelayHealth(logger: logger)
-        let dotDeadline = Duration.milliseconds(300)
+        var smtp = SMTPConfiguration(host: "127.0.0.1", port: port, heloName: "test.example")
+        smtp.maxConnections = 1
+        let metrics = SenderMetrics(Metrics())
+        let relays = Relays(
+            [RelayConfiguration(name: "silent", weight: 1, smtp: smtp)], slots: slots,
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, metrics: metrics, logger: logger)
         let handOver = HandOver(
-            relay: relay, health: health,
-            writer: OutcomeWriter(database: rig.dispatch, slots: slots, logger: logger),
-            schedule: RetrySchedule(delays: [.seconds(60)]), dotDeadline: dotDeadline,
-            metrics: SenderMetrics(Metrics()))
+            relays: relays, writer: OutcomeWriter(database: rig.dispatch, slots: slots, logger: logger),
+            schedule: RetrySchedule(delays: [.seconds(60)]), dotDeadline: .milliseconds(300), metrics: metrics)
         #expect(await slots.acquire(upTo: 1, isEmergency: false) == 1)
         handOver.begin(
             WiredMessage(
@@ -39,9 +38,9 @@ struct DispatchHandOverTests {
                     envelope: SMTPEnvelope(sender: "b@bounce.example", recipient: "a@school.example"), octets: []),
                 wiredAt: .now))
         #expect(await slots.drain(within: .seconds(20)))
-        #expect(health.isTroubled)
+        #expect(relays.troubled == ["silent"] && !relays.isUsable)
         #expect(try await rig.attempts(blast) == ["1/1 requeued due"])
-        await relay.close()
+        await relays.close()
         try await server.close()
         await rig.close()
     }

@@ -23,10 +23,18 @@ struct DispatchAssembly {
         }
         let kafka = context.settings.kafka(clientID: "sender")
         let producer = try KafkaProducer(kafka, messageTimeout: Self.messageTimeout)
-        let relay = SMTPConnectionPool(configuration.smtp, eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
         let metrics = SenderMetrics(context.metrics)
-        let slots = HandOverSlots(capacity: configuration.smtp.maxConnections)
-        metrics.watch(slots: slots) { relay.openConnections }
+        let slots = HandOverSlots(capacity: configuration.relays.reduce(0) { $0 + $1.smtp.maxConnections })
+        let relays = Relays(
+            configuration.relays, slots: slots, eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
+            metrics: metrics, logger: context.logger)
+        relays.watch(metrics)
+        metrics.watch(slots: slots) { relays.openConnections }
+        testHandOver = { envelope, octets in
+            await relays.deliver(
+                ComposedMessage(envelope: envelope, octets: octets), deadline: .now + .seconds(20), beforeDot: {},
+                afterDot: {})
+        }
         let lease = SenderLease(
             database: database, duration: configuration.lease, instance: InstanceName.current, logger: context.logger,
             lost: metrics.leaseLost)
@@ -51,7 +59,7 @@ struct DispatchAssembly {
                 ClearedConsumer(
                     kafka: kafka, database: database, metrics: metrics, logger: context.logger,
                     stuck: context.stuckLoop("cleared")),
-                Self.dispatcher(context, configuration, database, relay, lease, slots, metrics),
+                Self.dispatcher(context, configuration, database, relays, lease, slots, metrics),
             ]
     }
 
@@ -62,7 +70,7 @@ struct DispatchAssembly {
         let chunks = ChunkPublisher(database: database, producer: producer, repeatAfter: .seconds(10))
         let reaper = Reaper(
             database: database, dotDeadline: configuration.dotDeadline,
-            replyTimeout: configuration.smtp.dotReplyTimeout, inDoubtAfter: configuration.inDoubtAfter,
+            replyTimeout: configuration.replyTimeout, inDoubtAfter: configuration.inDoubtAfter,
             metrics: metrics)
         let finisher = BlastFinisher(database: database)
         let incarnations = IncarnationWatcher(database: database, logger: context.logger)
@@ -92,15 +100,17 @@ struct DispatchAssembly {
 
     private static func dispatcher(
         _ context: ProgramContext, _ configuration: SenderConfiguration, _ database: PostgresPool,
-        _ relay: SMTPConnectionPool, _ lease: SenderLease, _ slots: HandOverSlots, _ metrics: SenderMetrics
+        _ relays: Relays, _ lease: SenderLease, _ slots: HandOverSlots, _ metrics: SenderMetrics
     ) -> Dispatcher {
         let health = RelayHealth(logger: context.logger)
         let writer = OutcomeWriter(database: database, slots: slots, logger: context.logger)
         context.readiness.add("smtp") {
-            if health.isTroubled { throw NotReady(reason: "the SMTP relay cannot be used") }
+            if !relays.isUsable {
+                throw NotReady(reason: "no SMTP relay can be used: " + relays.troubled.joined(separator: ", "))
+            }
         }
         let handOver = HandOver(
-            relay: relay, health: health, writer: writer, schedule: configuration.schedule,
+            relays: relays, writer: writer, schedule: configuration.schedule,
             dotDeadline: configuration.dotDeadline, metrics: metrics)
         return Dispatcher(
             configuration: configuration, lease: lease, queue: ChunkQueue(database: database),
@@ -109,7 +119,7 @@ struct DispatchAssembly {
             wire: Wire(
                 database: database, leaseMargin: configuration.lease / 10,
                 guardFreshness: configuration.guardFreshness),
-            slots: slots, health: health, handOver: handOver, writer: writer, metrics: metrics,
+            slots: slots, relays: relays, handOver: handOver, writer: writer, metrics: metrics,
             logger: context.logger,
             stuck: Dictionary(
                 uniqueKeysWithValues: Dispatcher.Lane.allCases.map { lane in

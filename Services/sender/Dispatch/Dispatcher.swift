@@ -30,7 +30,7 @@ struct Dispatcher: Service {
     let composer: MessageComposer
     let wire: Wire
     let slots: HandOverSlots
-    let health: RelayHealth
+    let relays: Relays
     let handOver: HandOver
     let writer: OutcomeWriter
     let metrics: SenderMetrics
@@ -77,7 +77,7 @@ struct Dispatcher: Service {
 
     private func turn(_ lane: Lane) async throws -> Bool {
         guard let token = await lease.current else { return false }
-        if let pauseNeeded = health.pauseNeeded {
+        if let pauseNeeded = relays.pauseNeeded {
             _ = try await pause(for: pauseNeeded)
             return true
         }
@@ -142,7 +142,7 @@ struct Dispatcher: Service {
         }[...]
         while !rest.isEmpty {
             stuck[lane]?.turn()
-            if let pauseNeeded = health.pauseNeeded, try await pause(for: pauseNeeded) { throw Interruption.stopping }
+            if let pauseNeeded = relays.pauseNeeded, try await pause(for: pauseNeeded) { throw Interruption.stopping }
             let granted = await slots.acquire(upTo: rest.count, isEmergency: chunk.isEmergency)
             guard granted > 0 else { throw Interruption.stopping }
             let portion = Array(rest.prefix(granted))

@@ -1,6 +1,5 @@
 import Delivery
 import Runtime
-import SMTP
 
 /// One message that WIRE let through.
 struct WiredMessage: Sendable {
@@ -13,10 +12,9 @@ struct WiredMessage: Sendable {
     let wiredAt: ContinuousClock.Instant
 }
 
-/// Hands messages to the relay and sees their outcomes written.
+/// Hands messages to the relays and sees their outcomes written.
 struct HandOver: Sendable {
-    let relay: SMTPConnectionPool
-    let health: RelayHealth
+    let relays: Relays
     let writer: OutcomeWriter
     let schedule: RetrySchedule
     let dotDeadline: Duration
@@ -30,14 +28,13 @@ struct HandOver: Sendable {
 
     private func run(_ wired: WiredMessage) async {
         let deadline = wired.wiredAt + dotDeadline
-        let outcome = await relay.deliver(
-            wired.message.envelope, message: wired.message.octets, dotDeadline: deadline,
+        let outcome = await relays.deliver(
+            wired.message, deadline: deadline,
             beforeDot: { FaultPoint.reach("sender.before-dot") }, afterDot: { FaultPoint.reach("sender.after-dot") })
         FaultPoint.reach("sender.after-reply")
         let settlement = Settlement(
             outcome, delivery: wired.delivery, attempt: wired.attempt, deferrals: wired.deferrals,
             schedule: schedule)
-        if !outcome.isRelayTrouble { health.worked() } else { health.failed(settlement.reply) }
         await writer.settle(settlement)
         metrics.settled(settlement.state)
         metrics.wireTime.observe(wired.wiredAt.duration(to: .now))

@@ -1,6 +1,7 @@
 import Synchronization
 
-/// How many messages may be between WIRE and their durable outcome: as many as there are connections.
+/// How many messages may be between WIRE and their durable outcome: as many as there are connections, less those of
+/// relays that cannot be used.
 ///
 /// That number bounds what a killed process leaves in doubt, so a slot is only given back when the outcome is
 /// committed. Emergency waits in front of general, otherwise first come first served.
@@ -12,10 +13,22 @@ final class HandOverSlots: Sendable {
     }
 
     private struct State {
-        var free: Int
+        var limit: Int
+        var inUse = 0
         var isClosed = false
         var waiters: [Waiter] = []
         var idleWaiters: [CheckedContinuation<Void, Never>] = []
+
+        mutating func grant() -> [(Waiter, Int)] {
+            var grants: [(Waiter, Int)] = []
+            while inUse < limit, !waiters.isEmpty {
+                let waiter = waiters.removeFirst()
+                let granted = min(waiter.wanted, limit - inUse)
+                inUse += granted
+                grants.append((waiter, granted))
+            }
+            return grants
+        }
     }
 
     let capacity: Int
@@ -23,24 +36,24 @@ final class HandOverSlots: Sendable {
 
     init(capacity: Int) {
         self.capacity = capacity
-        state = Mutex(State(free: capacity))
+        state = Mutex(State(limit: capacity))
     }
 
-    var inUse: Int { state.withLock { capacity - $0.free } }
+    var inUse: Int { state.withLock { $0.inUse } }
 
     /// Waits until at least one slot is free and takes up to `wanted`. Returns 0 when the process is stopping.
     func acquire(upTo wanted: Int, isEmergency: Bool) async -> Int {
         await withCheckedContinuation { continuation in
             let granted = state.withLock { state -> Int? in
                 if state.isClosed { return 0 }
-                guard state.free > 0, state.waiters.isEmpty || isEmergency else {
+                guard state.inUse < state.limit, state.waiters.isEmpty || isEmergency else {
                     let waiter = Waiter(wanted: wanted, isEmergency: isEmergency, continuation: continuation)
                     let place = isEmergency ? state.waiters.firstIndex { !$0.isEmergency } : nil
                     state.waiters.insert(waiter, at: place ?? state.waiters.endIndex)
                     return nil
                 }
-                let granted = min(wanted, state.free)
-                state.free -= granted
+                let granted = min(wanted, state.limit - state.inUse)
+                state.inUse += granted
                 return granted
             }
             if let granted { continuation.resume(returning: granted) }
@@ -50,22 +63,25 @@ final class HandOverSlots: Sendable {
     func release(_ count: Int) {
         guard count > 0 else { return }
         let (grants, idle) = state.withLock { state -> ([(Waiter, Int)], [CheckedContinuation<Void, Never>]) in
-            state.free += count
-            precondition(state.free <= capacity, "more slots came back than were taken")
-            var grants: [(Waiter, Int)] = []
-            while state.free > 0, !state.waiters.isEmpty {
-                let waiter = state.waiters.removeFirst()
-                let granted = min(waiter.wanted, state.free)
-                state.free -= granted
-                grants.append((waiter, granted))
-            }
-            guard state.free == capacity else { return (grants, []) }
+            state.inUse -= count
+            precondition(state.inUse >= 0, "more slots came back than were taken")
+            let grants = state.grant()
+            guard state.inUse == 0 else { return (grants, []) }
             let idle = state.idleWaiters
             state.idleWaiters = []
             return (grants, idle)
         }
         for (waiter, granted) in grants { waiter.continuation.resume(returning: granted) }
         for waiter in idle { waiter.resume() }
+    }
+
+    /// From now on at most so many at once, within the capacity; who is in already stays.
+    func limit(to count: Int) {
+        let grants = state.withLock { state in
+            state.limit = min(count, capacity)
+            return state.isClosed ? [] : state.grant()
+        }
+        for (waiter, granted) in grants { waiter.continuation.resume(returning: granted) }
     }
 
     /// Lets nobody in any more; those who wait get 0.
@@ -87,7 +103,7 @@ final class HandOverSlots: Sendable {
         }
         await withCheckedContinuation { continuation in
             let isOver = state.withLock { state in
-                if state.free == capacity || ContinuousClock.now >= deadline { return true }
+                if state.inUse == 0 || ContinuousClock.now >= deadline { return true }
                 state.idleWaiters.append(continuation)
                 return false
             }

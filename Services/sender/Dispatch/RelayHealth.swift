@@ -1,48 +1,97 @@
-import Logging
 import Runtime
-import Synchronization
 
-/// Holds new messages back while the relay cannot be reached, with growing pauses: without it an outage of a minute
-/// would run a whole blast through the attempts table.
-final class RelayHealth: Sendable {
-    private struct State {
-        var backoff = Backoff(initial: .milliseconds(250), maximum: .seconds(10))
-        var blockedUntil: ContinuousClock.Instant?
+/// Whether a relay can be used, with growing pauses while it cannot: without them an outage of a minute would run a
+/// whole blast through the attempts table.
+struct RelayHealth: Sendable {
+    private var backoff = Backoff(initial: .milliseconds(250), maximum: .seconds(10))
+    private(set) var blockedUntil: ContinuousClock.Instant?
+
+    /// True from the first failure to the next success.
+    var isTroubled: Bool { blockedUntil != nil }
+
+    func isBlocked(at now: ContinuousClock.Instant) -> Bool { blockedUntil.map { now < $0 } ?? false }
+
+    /// Several failures of one outage that arrive together count once. Returns true when the trouble is new.
+    mutating func failed(at now: ContinuousClock.Instant) -> Bool {
+        guard !isBlocked(at: now) else { return false }
+        let isNew = blockedUntil == nil
+        blockedUntil = now + backoff.next()
+        return isNew
     }
 
-    private let logger: Logger
-    private let state = Mutex(State())
+    /// Returns true when that ends the trouble.
+    mutating func worked() -> Bool {
+        guard isTroubled else { return false }
+        blockedUntil = nil
+        backoff.reset()
+        return true
+    }
+}
 
-    init(logger: Logger) { self.logger = logger }
+/// Which relay gets the next message: a value, so that every case can be tried in a test.
+///
+/// Relays that work share the messages by their weights, as far as their connections are free. One that failed gets none
+/// until its pause is over, then one at a time until one goes through. So a relay that hangs holds its own connections
+/// and nobody else's.
+struct RelayRoster: Sendable {
+    struct Entry: Sendable {
+        let weight: Int
+        let connections: Int
+        var inUse = 0
+        var health = RelayHealth()
+        fileprivate var credit = 0
 
-    /// How long to wait before the relay is tried again; nil when there is no reason to.
-    var pauseNeeded: Duration? {
-        state.withLock { state in
-            guard let end = state.blockedUntil, end > .now else { return nil }
-            return ContinuousClock.now.duration(to: end)
+        init(weight: Int, connections: Int) {
+            self.weight = weight
+            self.connections = connections
+        }
+
+        /// How many more messages it may have now.
+        func free(at now: ContinuousClock.Instant) -> Int {
+            guard health.isTroubled else { return connections - inUse }
+            return health.isBlocked(at: now) || inUse > 0 ? 0 : 1
         }
     }
 
-    var isTroubled: Bool { state.withLock { $0.blockedUntil != nil } }
+    private(set) var entries: [Entry]
 
-    /// Several failures of one outage that arrive together count once.
-    func failed(_ reason: String) {
-        let isNew = state.withLock { state in
-            if let end = state.blockedUntil, end > .now { return false }
-            let isNew = state.blockedUntil == nil
-            state.blockedUntil = .now + state.backoff.next()
-            return isNew
+    init(_ entries: [Entry]) { self.entries = entries }
+
+    /// Takes a connection's place at one of the relays; nil when none can be used. Smooth weighted round robin: the turn
+    /// depends on nothing but the turns before.
+    mutating func take(at now: ContinuousClock.Instant, except tried: Set<Int> = []) -> Int? {
+        let usable = entries.indices.filter { !tried.contains($0) && entries[$0].free(at: now) > 0 }
+        var total = 0
+        for index in usable {
+            entries[index].credit += entries[index].weight
+            total += entries[index].weight
         }
-        if isNew { logger.error("the SMTP relay cannot be used; messages wait", metadata: ["reason": "\(reason)"]) }
+        guard let chosen = usable.max(by: { entries[$0].credit < entries[$1].credit }) else { return nil }
+        entries[chosen].credit -= total
+        entries[chosen].inUse += 1
+        return chosen
     }
 
-    func worked() {
-        let isOver = state.withLock { state in
-            guard state.blockedUntil != nil else { return false }
-            state.blockedUntil = nil
-            state.backoff.reset()
-            return true
-        }
-        if isOver { logger.notice("the SMTP relay works again") }
+    mutating func giveBack(_ index: Int) {
+        entries[index].inUse -= 1
+    }
+
+    /// Returns true when the relay's trouble begins.
+    mutating func failed(_ index: Int, at now: ContinuousClock.Instant) -> Bool {
+        entries[index].health.failed(at: now)
+    }
+
+    /// Returns true when the relay's trouble is over.
+    mutating func worked(_ index: Int) -> Bool { entries[index].health.worked() }
+
+    /// How many messages may be on the wire in all: what troubled relays hold, and every connection of the others.
+    func limit(at now: ContinuousClock.Instant) -> Int {
+        entries.reduce(0) { $0 + $1.inUse + $1.free(at: now) }
+    }
+
+    /// How long until a relay can be tried; nil when one can be used now, or is being tried.
+    func pauseNeeded(at now: ContinuousClock.Instant) -> Duration? {
+        guard entries.allSatisfy({ $0.health.isBlocked(at: now) }) else { return nil }
+        return entries.compactMap(\.health.blockedUntil).min().map { now.duration(to: $0) }
     }
 }

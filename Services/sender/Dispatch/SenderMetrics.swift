@@ -55,3 +55,30 @@ struct SenderMetrics: Sendable {
         }
     }
 }
+    /// What one relay did with one message.
+    func answered(relay: String, _ outcome: String) {
+        registry.counter(
+            "rollcall_sender_relay_messages_total",
+            help: "Messages offered to an SMTP relay by what it did with them; trouble is the relay's own.",
+            labels: ["relay": relay, "outcome": outcome]
+        ).increment()
+    }
+
+    func watch(
+        relay: String, connections: @escaping @Sendable () -> Int, onTheWire: @escaping @Sendable () -> Int,
+        isUsable: @escaping @Sendable () -> Bool
+    ) {
+        let labels = ["relay": relay]
+        registry.gauge("rollcall_sender_relay_connections", help: "Open connections to an SMTP relay.", labels: labels)
+        {
+            Double(connections())
+        }
+        registry.gauge("rollcall_sender_relay_on_the_wire", help: "Messages an SMTP relay has now.", labels: labels) {
+            Double(onTheWire())
+        }
+        registry.gauge(
+            "rollcall_sender_relay_usable", help: "1 when an SMTP relay works, 0 while it is left alone.",
+            labels: labels
+        ) { isUsable() ? 1 : 0 }
+    }
+

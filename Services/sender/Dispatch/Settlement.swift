@@ -7,6 +7,7 @@ enum AttemptState: String, Sendable {
     case wire, accepted, rejected, deferred, unknown, resend, stopped, requeued
     case inDoubt = "in_doubt"
     case resolvedSent = "resolved_sent"
+    case timedOut = "timed_out"
 }
 
 /// How one attempt ended, to be written to its row.
@@ -107,16 +108,6 @@ extension SMTPStage {
         switch self {
         case .connect, .greeting, .hello, .tls, .auth: true
         case .mail, .recipient, .data, .body, .dot: false
-        }
-    }
-}
-
-extension SMTPOutcome {
-    /// The relay cannot be used at all now: it cannot be reached or does not want us.
-    var isRelayTrouble: Bool {
-        switch self {
-        case .accepted, .inDoubt: false
-        case .rejected(_, let stage), .deferred(_, let stage, _): stage.isBeforeEnvelope
         }
     }
 }

@@ -94,7 +94,9 @@ struct MessageComposer: Sendable {
             let sender = ReturnPath.localPart(district: document.district, delivery: delivery, keys: keys)
             return .success(
                 ComposedMessage(
-                    envelope: SMTPEnvelope(sender: "\(sender)@\(bounceDomain)", recipient: address.wireForm),
+                    envelope: SMTPEnvelope(
+                        sender: "\(sender)@\(bounceDomain)", recipient: address.wireForm,
+                        envelopeID: "\(delivery)"),
                     octets: octets))
         } catch {
             return .failure(CompositionFault(fact: .notSent, reason: "the message cannot be built: \(error.reason)"))

@@ -69,6 +69,12 @@ public struct Setting<Value: Sendable>: DeclaredSetting {
     }
 }
 
+extension Setting {
+    /// What a text would mean as this setting's value, for settings that are lists of such texts; nil when it is not
+    /// ``expectation``.
+    public func value(of text: String) -> Value? { parse(.text(text)) }
+}
+
 /// A box that keeps an optional value optional through `any Sendable`.
 struct Resolved<Value: Sendable>: Sendable {
     let value: Value
