@@ -10,10 +10,13 @@ enum ContractFiles {
         try await Command.run(ProjectFolder.python, [validator] + arguments)
     }
 
+    static func guide() throws -> String {
+        try String(contentsOf: folder.appending(path: "Consuming.md"), encoding: .utf8)
+    }
+
     /// The code blocks of the consumer guide in a language, in order.
     static func guideBlocks(_ language: String) throws -> [String] {
-        let guide = try String(contentsOf: folder.appending(path: "Consuming.md"), encoding: .utf8)
-        return guide.components(separatedBy: "```\(language)\n").dropFirst().compactMap {
+        try guide().components(separatedBy: "```\(language)\n").dropFirst().compactMap {
             $0.components(separatedBy: "\n```").first
         }
     }

@@ -14,11 +14,14 @@ import Testing
         #expect(result.output.contains("examples checked") && !result.output.contains("0 released schemas"))
     }
 
-    @Test func `asyncapi describes the topics that are created`() async throws {
+    private func described() async throws -> [String: [String: Any]] {
         let result = try await ContractFiles.validate("--topics")
         let line = result.output.split(separator: "\n").first { $0.hasPrefix("{") } ?? ""
-        let described = try #require(
-            try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: [String: Any]])
+        return try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: [String: Any]])
+    }
+
+    @Test func `asyncapi describes the topics that are created`() async throws {
+        let described = try await described()
         #expect(Set(described.keys) == Set(Topic.all.map(\.name)))
         for topic in Topic.all {
             let channel = try #require(described[topic.name])
@@ -26,7 +29,33 @@ import Testing
             #expect(channel["partitions"] as? Int == topic.partitions, "\(topic.name)")
             #expect((settings["cleanup.policy"] as? [String])?.joined(separator: ",") == topic.cleanup.rawValue)
             #expect(settings["retention.ms"].map { "\($0)" } == topic.configuration["retention.ms"], "\(topic.name)")
+            #expect(channel["send"] as? [String] == topic.writers.components(separatedBy: ", "), "\(topic.name)")
         }
+    }
+
+    @Test func `the guide says of every topic who may write, who may read, and what personal data it has`() async throws
+    {
+        let described = try await described()
+        let rows = try ContractFiles.guide().split(separator: "\n").filter { $0.hasPrefix("| `rollcall.") }
+        #expect(rows.count == described.count)
+        for row in rows {
+            let cells = row.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }
+            try #require(cells.count == 5, "\(row)")
+            let topic = try #require(described[cells[0].replacing("`", with: "")], "\(cells[0]) does not exist")
+            #expect(Set(cells[2].components(separatedBy: ", ")) == Set(topic["send"] as? [String] ?? []), "\(row)")
+            #expect(Set(cells[3].components(separatedBy: ", ")) == Set(topic["receive"] as? [String] ?? []), "\(row)")
+            #expect(!cells[4].isEmpty, "\(row)")
+        }
+    }
+
+    @Test func `the guide's retention is that of the topics`() throws {
+        let guide = try ContractFiles.guide()
+        let days = Topic.deliveryStatus.retention.components.seconds / 86_400
+        #expect(guide.contains("| `retention.ms` | \(days) days |"))
+        #expect(guide.contains("beside `v1` for at least \(days) days"))
+        let lag = try #require(Topic.deliveryStatus.configuration["min.compaction.lag.ms"].flatMap { Int($0) })
+        #expect(guide.contains("| `min.compaction.lag.ms` | \(lag / 86_400_000) days |"))
+        #expect(Topic.blastProgress.retention == Topic.deliveryStatus.retention)
     }
 
     /// One damage each to a record that is right.

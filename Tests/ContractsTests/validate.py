@@ -2,7 +2,7 @@
 
     validate.py                      the schemas, asyncapi.yaml, every example, and the last released schemas
     validate.py --captured FOLDER    every record of FOLDER/*.ndjson, as a test read it from the topics
-    validate.py --topics             the topics of asyncapi.yaml, as JSON
+    validate.py --topics             the topics of asyncapi.yaml with who sends and who receives, as JSON
 
 The published schemas are what readers may rely on: open to new members and values. What Rollcall itself writes is
 held to more: no member and no value that the schema does not name. Prints every fault; exits 1 if there is one.
@@ -104,6 +104,13 @@ class Contract:
                 sources = self.messages[name]["headers"]["allOf"][1]["properties"]["ce_source"]["enum"]
                 if {f"/rollcall/{writer}" for writer in writers} != set(sources):
                     fault(address, f"{name} is sent by {sorted(writers)}, but its ce_source is one of {sources}")
+
+    def described_topics(self):
+        topics = {c["address"]: {**c["bindings"]["kafka"], "send": [], "receive": []} for c in self.api["channels"].values()}
+        for operation in self.api["operations"].values():
+            address = self.resolve(operation["channel"]["$ref"])["address"]
+            topics[address][operation["action"]] += [tag["name"] for tag in operation["tags"]]
+        return topics
 
     def validator(self, schema):
         registry = Registry().with_resources(
@@ -241,7 +248,7 @@ def main():
     options = parser.parse_args()
     contract = Contract(options.schemas)
     if options.topics:
-        print(json.dumps({c["address"]: c["bindings"]["kafka"] for c in contract.api["channels"].values()}))
+        print(json.dumps(contract.described_topics()))
     elif options.captured:
         print(check_captured(contract, options.captured), "records checked")
     else:
