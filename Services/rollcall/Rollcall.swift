@@ -16,8 +16,10 @@ struct Rollcall: AsyncParsableCommand {
             """,
         subcommands: [
             Migrate.self, Topics.self, Districts.self, Keys.self, Send.self, Pause.self, Resume.self,
-            Cancel.self, Approve.self, Schedule.self, FollowUp.self, Watch.self, Report.self, Audit.self,
+            Cancel.self, Approve.self, Schedule.self, FollowUp.self, Watch.self, Report.self, Why.self, Audit.self,
             Parked.self,
+            Rebuild.self,
+            Snapshot.self,
         ])
 
     static func main() async {

@@ -43,6 +43,21 @@ struct TopicScan {
         }
     }
 
+    /// - Throws: `Failure` when retention has removed the beginning of a partition.
+    func requireBeginning(of topic: Topic) async throws {
+        try await withConsumer { consumer in
+            for part in 0..<Int32(topic.partitions) {
+                let partition = TopicPartition(topic: topic.name, partition: part)
+                let low = try await consumer.watermarks(partition, timeout: patience).low
+                guard low == 0 else {
+                    throw Failure(
+                        "\(topic.name), partition \(part), begins at offset \(low): what came before is gone, so nothing "
+                            + "can be rebuilt from offset 0")
+                }
+            }
+        }
+    }
+
     private func withConsumer<Value: Sendable>(_ body: (KafkaConsumer) async throws -> Value) async throws -> Value {
         let consumer = try KafkaConsumer(kafka, groupID: nil, enablePartitionEOF: true)
         do {
