@@ -8,22 +8,26 @@ struct ReportRoutes: Sendable {
     private let api: APIRoutes
     private let pages: PageRoutes
     private let signIn: SignInRoutes
+    private let settings: SettingsRoutes
     private let site: Site
 
     init(pool: PostgresPool, sessions: Sessions, commandWake: Wake) throws {
         let keys = KeyRing(pool: pool)
         let commands = CommandStore(pool: pool)
+        let store = SettingsStore(pool: pool)
         site = try Site()
-        api = APIRoutes(pool: pool, keys: keys, commands: commands, commandWake: commandWake)
+        api = APIRoutes(pool: pool, keys: keys, commands: commands, commandWake: commandWake, settings: store)
         let gate = Gate(keys: keys, sessions: sessions)
         pages = PageRoutes(pool: pool, gate: gate, site: site, commands: commands, commandWake: commandWake)
         signIn = SignInRoutes(gate: gate, site: site)
+        settings = SettingsRoutes(gate: gate, site: site, settings: store)
     }
 
     func register<Context: RequestContext & Sendable>(on router: Router<Context>) {
         api.register(on: router)
         pages.register(on: router)
         signIn.register(on: router)
+        settings.register(on: router)
         site.register(on: router)
     }
 

@@ -5,7 +5,8 @@ import Postgres
 
 struct Districts: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Add or list school districts.", subcommands: [Add.self, List.self])
+        abstract: "Add or list school districts.",
+        subcommands: [Add.self, List.self, Display.self, Rules.self, History.self])
 
     struct Add: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Add a district.")
@@ -54,7 +55,8 @@ struct Districts: AsyncParsableCommand {
                 for row in try await connection.query("SELECT * FROM district ORDER BY district_id") {
                     Terminal.say(
                         "\(try row.int("district_id"))  \(Terminal.plain(try row.string("name")))  "
-                            + "\(try row.string("vocabulary"))  \(try row.string("time_zone"))")
+                            + "\(try row.string("vocabulary"))  \(try row.string("time_zone"))  "
+                            + "late bounces \(try row.string("late_bounce")), \(try row.string("opens")) opens")
                 }
             }
         }

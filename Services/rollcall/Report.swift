@@ -1,4 +1,5 @@
 import ArgumentParser
+import Contracts
 import Delivery
 
 struct Report: AsyncParsableCommand {
@@ -10,9 +11,13 @@ struct Report: AsyncParsableCommand {
     @Option(help: "The API key; better set ROLLCALL_API_KEY.") var key: String?
     @Option(help: "The blast's id.") var blast: String
     @Option(help: "The words to show; the default is the district's.") var vocabulary: String?
+    @Option(help: "The time of the counts, such as 2026-11-21T19:53:57Z; the default is now.") var asOf: String?
 
     func validate() throws {
         guard BlastID(blast) != nil else { throw ValidationError("\(blast) is no blast's id.") }
+        if let asOf, Timestamp.microseconds(asOf) == nil {
+            throw ValidationError("\(asOf) is no time such as 2026-11-21T19:53:57Z or 2026-11-21T13:53:57-06:00.")
+        }
     }
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
@@ -30,24 +35,29 @@ struct Report: AsyncParsableCommand {
         let state: String
         let audience: Int
         let late_bounces: Int
+        let late_bounce: String
+        let as_of: String
         let words: [Word]
     }
 
     func run() async throws {
         let client = try APIClient(base: url, key: key)
-        let document = try await client.get("v1/blasts/\(blast)").decoded(Document.self)
-        let counts = try await client.get(
-            "v1/blasts/\(blast)/counts", query: vocabulary.map { ["vocabulary": $0] } ?? [:]
-        ).decoded(Counts.self)
+        var query: [String: String] = [:]
+        query["as_of"] = asOf.flatMap(Timestamp.microseconds).map { Timestamp.string(microseconds: $0) }
+        let document = try await client.get("v1/blasts/\(blast)", query: query).decoded(Document.self)
+        query["vocabulary"] = vocabulary
+        let counts = try await client.get("v1/blasts/\(blast)/counts", query: query).decoded(Counts.self)
         Terminal.say("")
         Terminal.say(Terminal.plain(document.title))
+        if asOf != nil { Terminal.say("as it was at \(counts.as_of)") }
         Terminal.say("\(counts.state)\(document.sending_ended_at.map { ", sending ended \($0)" } ?? "")")
         Terminal.say("")
         for row in counts.words where row.n > 0 { Terminal.say(Self.line(row.word, row.n, of: counts.audience)) }
         Terminal.say("  " + String(repeating: "─", count: 40))
         Terminal.say(Self.line("Recipients", counts.audience, of: counts.audience))
         if counts.late_bounces > 0 {
-            Terminal.say("\n  \(counts.late_bounces) were delivered and came back later; they keep Delivered.")
+            let shown = counts.late_bounce == "frozen" ? "they keep Delivered" : "they show the bounce unless opened"
+            Terminal.say("\n  \(counts.late_bounces) were delivered and came back later; \(shown).")
         }
     }
 

@@ -13,6 +13,7 @@ struct APIRoutes: Sendable {
     let keys: KeyRing
     let commands: CommandStore
     let commandWake: Wake
+    let settings: SettingsStore
 
     private static let limits = 1...500
 
@@ -26,6 +27,8 @@ struct APIRoutes: Sendable {
         router.get("/v1/blasts/:blast/recipients/:number") { request, context in
             try await recipient(request, context.parameters)
         }
+        router.get("/v1/settings") { request, _ in try await settings(request) }
+        router.put("/v1/settings") { request, _ in try await change(request) }
         router.get("/v1/blacklist") { request, _ in try await blacklist(request) }
         router.post("/v1/blacklist/reset") { request, _ in try await reset(request) }
         router.get("/v1/commands/:command") { request, context in try await command(request, context.parameters) }
@@ -55,21 +58,24 @@ struct APIRoutes: Sendable {
     private func blast(_ request: Request, _ parameters: Parameters) async throws -> Response {
         let caller = try await reader(request)
         let id = try Self.blastID(parameters)
+        let past = try PastTime.asked(try FormFields.query(request))
         return try Self.json(
             BlastResource(
-                try await pool.reading(caller.district) { try await BlastDocument.read(id, on: $0) }))
+                try await pool.reading(caller.district) { try await BlastDocument.read(id, at: past, on: $0) }))
     }
 
     private func counts(_ request: Request, _ parameters: Parameters) async throws -> Response {
         let caller = try await reader(request)
         let id = try Self.blastID(parameters)
         let fields = try FormFields.query(request)
-        let document = try await pool.reading(caller.district) { try await BlastDocument.read(id, on: $0) }
-        let vocabulary = try StatusVocabulary.asked(fields, else: document.district.vocabulary)
+        let past = try PastTime.asked(fields)
+        let document = try await pool.reading(caller.district) { try await BlastDocument.read(id, at: past, on: $0) }
+        let reading = try StatusReading.asked(fields, else: document.district.reading)
         let numbers = document.counts.entries.map { "\($0.facts.bits):\($0.n)" }.joined(separator: ",")
-        let tag = EntityTag(of: "\(document.id) \(vocabulary.name) \(document.state.rawValue) \(numbers)")
+        let words = "\(reading.vocabulary.name) \(reading.lateBounce.rawValue) \(reading.opens.rawValue)"
+        let tag = EntityTag(of: "\(document.id) \(words) \(document.state.rawValue) \(numbers)")
         if tag.isKnown(to: request) { return tag.notModified }
-        var response = try Self.json(CountsResource(document, vocabulary))
+        var response = try Self.json(CountsResource(document, reading))
         response.headers[.eTag] = tag.text
         return response
     }
@@ -78,14 +84,15 @@ struct APIRoutes: Sendable {
         let caller = try await reader(request)
         let id = try Self.blastID(parameters)
         let fields = try FormFields.query(request)
+        let past = try PastTime.asked(fields)
         return try await pool.reading(caller.district) { connection in
-            let document = try await BlastDocument.read(id, on: connection)
-            let vocabulary = try StatusVocabulary.asked(fields, else: document.district.vocabulary)
-            let query = try RecipientQuery(fields, vocabulary, limits: Self.limits)
-            let page = try await query.run(document, on: connection)
+            let document = try await BlastDocument.read(id, at: past, on: connection)
+            let reading = try StatusReading.asked(fields, else: document.district.reading)
+            let query = try RecipientQuery(fields, reading, limits: Self.limits)
+            let page = try await query.run(document, at: past, on: connection)
             return try Self.json(
                 ListResource(
-                    items: page.rows.map { RecipientResource($0, vocabulary) },
+                    items: page.rows.map { RecipientResource($0, reading) },
                     next_cursor: page.next.map { PageCursor.encode(recipient: $0) }))
         }
     }
@@ -94,13 +101,33 @@ struct APIRoutes: Sendable {
         let caller = try await reader(request)
         let id = try Self.blastID(parameters)
         let fields = try FormFields.query(request)
+        let past = try PastTime.asked(fields)
         return try await pool.reading(caller.district) { connection in
-            let document = try await BlastDocument.read(id, on: connection)
-            let vocabulary = try StatusVocabulary.asked(fields, else: document.district.vocabulary)
+            let document = try await BlastDocument.read(id, on: connection).timed(past)
+            let reading = try StatusReading.asked(fields, else: document.district.reading)
             let number = try Self.recipientNumber(parameters)
-            let history = try await DeliveryHistory.read(number, of: document, on: connection)
-            return try Self.json(DeliveryResource(document, history, vocabulary))
+            let history = try await DeliveryHistory.read(number, of: document, at: past, on: connection)
+            return try Self.json(DeliveryResource(document, history, reading))
         }
+    }
+
+    private func settings(_ request: Request) async throws -> Response {
+        let caller = try await reader(request)
+        return try Self.json(SettingsResource(try await settings.read(by: caller)))
+    }
+
+    private func change(_ request: Request) async throws -> Response {
+        let caller = try await keys.caller(of: request)
+        try caller.require(.admin)
+        let octets = try await request.octets(upTo: 8192)
+        let wanted: DistrictSettings
+        do {
+            wanted = try StrictJSON.decode(DistrictSettings.self, from: octets)
+        } catch {
+            throw ReportProblems.body(
+                "Send a JSON object with the members vocabulary, late_bounce, opens and time_zone: \(error.reason).")
+        }
+        return try Self.json(SettingsResource(try await settings.change(to: wanted, by: caller)))
     }
 
     private func blacklist(_ request: Request) async throws -> Response {

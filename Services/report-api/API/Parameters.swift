@@ -4,15 +4,34 @@ import Hummingbird
 import Runtime
 import Signing
 
-extension StatusVocabulary {
-    /// The vocabulary that a request names, or the district's.
+extension StatusReading {
+    /// The parameters that choose a reading for one request.
+    static let parameters = ["vocabulary", "late_bounce", "opens"]
+
+    /// The district's reading, with what a request asks for instead.
     /// - Throws: `Problem` 400.
-    static func asked(_ fields: FormFields, else usual: StatusVocabulary) throws(Problem) -> StatusVocabulary {
-        guard let name = fields["vocabulary"] else { return usual }
-        guard let vocabulary = named(name) else {
-            throw ReportProblems.parameter("vocabulary", "names no vocabulary", accepted: all.map(\.name))
+    static func asked(_ fields: FormFields, else usual: StatusReading) throws(Problem) -> StatusReading {
+        var vocabulary = usual.vocabulary
+        if let name = fields["vocabulary"] {
+            guard let named = StatusVocabulary.named(name) else {
+                throw ReportProblems.parameter(
+                    "vocabulary", "names no vocabulary", accepted: StatusVocabulary.all.map(\.name))
+            }
+            vocabulary = named
         }
-        return vocabulary
+        return StatusReading(
+            vocabulary, lateBounce: try choice("late_bounce", fields, else: usual.lateBounce),
+            opens: try choice("opens", fields, else: usual.opens))
+    }
+
+    private static func choice<Choice: RawRepresentable<String> & CaseIterable>(
+        _ name: String, _ fields: FormFields, else usual: Choice
+    ) throws(Problem) -> Choice {
+        guard let text = fields[name] else { return usual }
+        guard let choice = Choice(rawValue: text) else {
+            throw ReportProblems.parameter(name, "is not known", accepted: Choice.allCases.map(\.rawValue))
+        }
+        return choice
     }
 }
 
@@ -21,9 +40,10 @@ extension RecipientQuery {
 
     /// What `status`, `q`, `limit` and `cursor` ask for.
     /// - Throws: `Problem` 400.
-    init(_ fields: FormFields, _ vocabulary: StatusVocabulary, limits: ClosedRange<Int>) throws(Problem) {
+    init(_ fields: FormFields, _ reading: StatusReading, limits: ClosedRange<Int>) throws(Problem) {
         if let status = fields["status"] {
-            guard let filter = StatusFilter(status, vocabulary: vocabulary) else {
+            let vocabulary = reading.vocabulary
+            guard let filter = StatusFilter(status, reading: reading) else {
                 throw ReportProblems.parameter(
                     "status", "is neither a word of the vocabulary \(vocabulary.name) nor the name of a status",
                     accepted: vocabulary.wordsInOrder + DeliveryFacts.canonicalMask.names)

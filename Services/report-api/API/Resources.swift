@@ -16,12 +16,24 @@ struct BlastResource: Encodable {
     let from: String
     let created_by: String
     let created_at: String
+    let send_at: String?
     let send_requested_at: String?
+    let requested_by: String?
+    /// Until when a second person has to approve.
+    let approval_until: String?
     let paused_at: String?
+    /// Stopped by itself, and why, until somebody resumes it.
+    let held_at: String?
+    let held_reason: String?
+    /// Quiet hours of the district: it waits until then.
+    let quiet_until: String?
+    /// Why the operators paused all sending.
+    let operator_pause: String?
     let cancelled_at: String?
     let sending_ended_at: String?
     let expires_at: String?
     let parent_blast_id: String?
+    let follow_ups: [String]
     let as_of: String
 
     init(_ document: BlastDocument) {
@@ -36,12 +48,20 @@ struct BlastResource: Encodable {
         from = document.fromAddress
         created_by = document.createdBy
         created_at = Timestamp.string(microseconds: document.createdAt)
+        send_at = rfc3339(document.waiting.sendAt)
         send_requested_at = rfc3339(document.sendRequestedAt)
+        requested_by = document.waiting.requestedBy
+        approval_until = rfc3339(document.waiting.approvalUntil)
         paused_at = rfc3339(document.pausedAt)
+        held_at = rfc3339(document.waiting.heldAt)
+        held_reason = document.waiting.heldReason
+        quiet_until = rfc3339(document.waiting.quietUntil)
+        operator_pause = document.waiting.operatorReason
         cancelled_at = rfc3339(document.cancelledAt)
         sending_ended_at = rfc3339(document.sendingEndedAt)
         expires_at = rfc3339(document.expiresAt)
         parent_blast_id = document.parent?.description
+        follow_ups = document.children
         as_of = Timestamp.string(microseconds: document.asOf)
     }
 }
@@ -67,6 +87,9 @@ struct CountsResource: Encodable {
     let state: String
     /// The sum of all `n`.
     let audience: Int64
+    /// How the words were found: `frozen` or `shown`, `human` or `all`.
+    let late_bounce: String
+    let opens: String
     let words: [Word]
     let open: Int64
     let late_bounces: Int64
@@ -77,14 +100,16 @@ struct CountsResource: Encodable {
     let autoresponses: Int64
     let as_of: String
 
-    init(_ document: BlastDocument, _ vocabulary: StatusVocabulary) {
+    init(_ document: BlastDocument, _ reading: StatusReading) {
         let counts = document.counts
         blast_id = document.id.description
-        self.vocabulary = vocabulary.name
+        vocabulary = reading.vocabulary.name
+        late_bounce = reading.lateBounce.rawValue
+        opens = reading.opens.rawValue
         state = document.state.rawValue
         audience = counts.total
-        words = counts.words(in: vocabulary).map { word, n in
-            Word(word: word, n: n, facts: vocabulary.facts(shownAs: word).names)
+        words = counts.words(in: reading).map { word, n in
+            Word(word: word, n: n, facts: reading.vocabulary.facts(shownAs: word).names)
         }
         open = document.open
         late_bounces = counts.count(where: \.isLateBounce)
@@ -104,7 +129,7 @@ struct RecipientResource: Encodable {
     let address: String
     let person_ref: String?
     let school: String?
-    /// The word of the asked vocabulary.
+    /// The word of the asked reading; `canonical_status` is the same in every reading.
     let status: String
     let canonical_status: String
     let facts: [String]
@@ -117,13 +142,13 @@ struct RecipientResource: Encodable {
     let late_bounce: Bool
     let final: Bool
 
-    init(_ row: RecipientRow, _ vocabulary: StatusVocabulary) {
+    init(_ row: RecipientRow, _ reading: StatusReading) {
         recipient_no = row.number
         name = row.name
         address = row.address
         person_ref = row.personRef
         school = row.school
-        status = vocabulary.word(for: row.facts)
+        status = reading.word(for: row.facts)
         canonical_status = row.facts.canonicalStatus.name
         facts = row.facts.names
         attempted = row.isAttempted
@@ -184,15 +209,19 @@ struct DeliveryResource: Encodable {
     }
 
     let blast_id: String
+    let as_of: String
     let recipient: RecipientResource
+    let explanation: ExplanationResource
     let timeline: [Record]
     let attempts: [Attempt]
     let decision: Decision?
     let hits: [Hit]
 
-    init(_ document: BlastDocument, _ history: DeliveryHistory, _ vocabulary: StatusVocabulary) {
+    init(_ document: BlastDocument, _ history: DeliveryHistory, _ reading: StatusReading) {
         blast_id = document.id.description
-        recipient = RecipientResource(history.recipient, vocabulary)
+        as_of = Timestamp.string(microseconds: document.asOf)
+        recipient = RecipientResource(history.recipient, reading)
+        explanation = ExplanationResource(Explanation(document, history, reading))
         timeline = history.timeline.map { record in
             Record(
                 seq: record.seq, fact: record.fact?.name, facts: record.facts.names, source: record.source,
@@ -272,4 +301,4 @@ struct CommandResource: Encodable {
     }
 }
 
-private func rfc3339(_ microseconds: Int64?) -> String? { microseconds.map { Timestamp.string(microseconds: $0) } }
+func rfc3339(_ microseconds: Int64?) -> String? { microseconds.map { Timestamp.string(microseconds: $0) } }

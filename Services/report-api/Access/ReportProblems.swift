@@ -40,6 +40,16 @@ enum ReportProblems {
             members: members)
     }
 
+    /// The numbers of a past time are worked out from a blast's records.
+    static func pastTooLarge(seconds: Int) -> Problem {
+        Problem(
+            "as-of-too-large", title: "The past could not be worked out in time", status: .serviceUnavailable,
+            detail:
+                "This blast has so many records that reading them took more than \(seconds) seconds. Ask again when "
+                + "less is going on, or without as_of.",
+            headers: [.retryAfter: "60"])
+    }
+
     static func member(_ name: String, _ reason: String) -> Problem {
         Problem(
             "bad-member", title: "The request cannot be carried out", status: .unprocessableContent,

@@ -19,11 +19,11 @@ struct FactCounts: Sendable, Hashable {
 
     func count(with fact: DeliveryFact) -> Int64 { count { $0.contains(fact) } }
 
-    /// The words of a vocabulary in rank order, each with its number of deliveries.
-    func words(in vocabulary: StatusVocabulary) -> [(word: String, n: Int64)] {
+    /// The words of a reading in rank order, each with its number of deliveries.
+    func words(in reading: StatusReading) -> [(word: String, n: Int64)] {
         var numbers: [String: Int64] = [:]
-        for entry in entries { numbers[vocabulary.word(for: entry.facts), default: 0] += entry.n }
-        return vocabulary.wordsInOrder.map { ($0, numbers[$0] ?? 0) }
+        for entry in entries { numbers[reading.word(for: entry.facts), default: 0] += entry.n }
+        return reading.vocabulary.wordsInOrder.map { ($0, numbers[$0] ?? 0) }
     }
 }
 
@@ -32,6 +32,10 @@ struct BlastDocument: Sendable {
     enum State: String, Sendable {
         /// Not sent yet.
         case draft
+        /// Ordered; a second person has to approve.
+        case awaitingApproval = "awaiting_approval"
+        /// Ordered for a later time.
+        case scheduled
         case sending
         /// Everything is handed over or decided; results still arrive.
         case sent
@@ -41,23 +45,29 @@ struct BlastDocument: Sendable {
 
     let id: BlastID
     let subject: String
-    let state: State
+    var state: State
     let audience: Int64
-    let counts: FactCounts
+    var counts: FactCounts
     let isEmergency: Bool
     let category: String
     let school: String?
     let fromAddress: String
     let fromName: String?
     let parent: BlastID?
+    /// The follow-ups of this blast.
+    let children: [String]
+    var waiting: BlastWaiting
     let createdBy: String
     let createdAt: Int64
-    let sendRequestedAt: Int64?
-    let pausedAt: Int64?
-    let cancelledAt: Int64?
-    let sendingEndedAt: Int64?
-    let expiresAt: Int64?
-    let asOf: Int64
+    var sendRequestedAt: Int64?
+    var pausedAt: Int64?
+    var cancelledAt: Int64?
+    var sendingEndedAt: Int64?
+    var expiresAt: Int64?
+    /// The time that the numbers are of.
+    var asOf: Int64
+    /// Whether a time was asked for, so that they are not the newest.
+    var isPast = false
     let district: District
 
     var title: String { "Email Blast :: \(subject)" }
@@ -88,9 +98,10 @@ struct BlastDocument: Sendable {
 
     private static let selection = """
         SELECT b.blast_id, b.subject, b.state, b.audience, b.class, b.category, b.school, b.from_address, b.from_name,
-               b.parent_blast_id, b.created_by, b.created_at, b.send_requested_at, b.paused_at, b.cancelled_at,
+               b.parent_blast_id, b.created_by, b.created_at,
+               greatest(b.send_requested_at, b.released_at) AS send_requested_at, b.paused_at, b.cancelled_at,
                b.sending_ended_at, b.expires_at, clock_timestamp() AS as_of, c.sets, c.numbers,
-               d.name AS district_name, d.time_zone, d.vocabulary
+               \(District.columns), \(BlastWaiting.columns), \(BlastChildren.column)
           FROM blast b JOIN district d ON d.district_id = b.district_id
           LEFT JOIN LATERAL (
                SELECT array_agg(s.facts ORDER BY s.facts) AS sets, array_agg(s.n ORDER BY s.facts) AS numbers
@@ -109,6 +120,8 @@ struct BlastDocument: Sendable {
         state =
             switch try row.string("state") {
             case "draft": .draft
+            case "awaiting_approval": .awaitingApproval
+            case "scheduled": .scheduled
             case "sent": counts.entries.allSatisfy(\.facts.isFinal) ? .settled : .sent
             default: .sending
             }
@@ -118,6 +131,8 @@ struct BlastDocument: Sendable {
         fromAddress = try row.string("from_address")
         fromName = try row.optionalString("from_name")
         parent = try row.optionalBlastID("parent_blast_id")
+        children = try row.textArray("children").compactMap(\.self)
+        waiting = try BlastWaiting(row)
         createdBy = try row.string("created_by")
         createdAt = try row.timestampMicroseconds("created_at")
         sendRequestedAt = try row.optionalTimestampMicroseconds("send_requested_at")
@@ -134,20 +149,26 @@ struct BlastDocument: Sendable {
 struct District: Sendable {
     let name: String
     let timeZone: String
-    let vocabulary: StatusVocabulary
+    /// How its reports read the facts.
+    let reading: StatusReading
+
+    /// Of `d`, a row of `district`.
+    static let columns = "d.name AS district_name, d.time_zone, d.vocabulary, d.late_bounce, d.opens"
 
     init(_ row: PostgresRow) throws {
         name = try row.string("district_name")
         timeZone = try row.string("time_zone")
-        vocabulary = StatusVocabulary.named(try row.string("vocabulary")) ?? .canonical
+        reading = StatusReading(
+            StatusVocabulary.named(try row.string("vocabulary")) ?? .canonical,
+            lateBounce: StatusReading.LateBounce(rawValue: try row.string("late_bounce")) ?? .frozen,
+            opens: StatusReading.Opens(rawValue: try row.string("opens")) ?? .human)
     }
 
     static func read(on connection: PostgresConnection) async throws -> District {
         guard
             let row = try await connection.query(
                 """
-                SELECT name AS district_name, time_zone, vocabulary FROM district
-                 WHERE district_id = current_district()
+                SELECT \(columns) FROM district d WHERE d.district_id = current_district()
                 """
             ).first
         else { throw ReportProblems.unauthorized }

@@ -15,7 +15,9 @@ struct DeliveryHistory: Sendable {
         let occurredAt: Int64
         let recordedAt: Int64
         let attempts: Int32
+        let lastAttemptAt: Int64?
         let response: String?
+        let changedAt: Int64
         let evidence: String?
     }
 
@@ -90,7 +92,8 @@ struct DeliveryHistory: Sendable {
               JOIN delivery_log l ON l.blast_id = $1 AND l.part = c.part AND l.seq = c.prev_seq
              WHERE c.depth < 1000 AND l.recipient_no = $2
         )
-        SELECT seq, fact, facts, source, event_id, occurred_at, recorded_at, attempts, response, evidence
+        SELECT seq, fact, facts, source, event_id, occurred_at, recorded_at, attempts, last_attempt_at, response,
+               changed_at, evidence
           FROM chain ORDER BY seq
         """
 
@@ -122,7 +125,9 @@ extension DeliveryHistory.Record {
             source: try row.string("source"), eventID: try row.string("event_id"),
             occurredAt: try row.timestampMicroseconds("occurred_at"),
             recordedAt: try row.timestampMicroseconds("recorded_at"), attempts: try row.int32("attempts"),
-            response: try row.optionalString("response"), evidence: try row.optionalString("evidence"))
+            lastAttemptAt: try row.optionalTimestampMicroseconds("last_attempt_at"),
+            response: try row.optionalString("response"), changedAt: try row.timestampMicroseconds("changed_at"),
+            evidence: try row.optionalString("evidence"))
     }
 }
 

@@ -9,13 +9,15 @@ struct RecipientRow: Sendable {
     let address: String
     let personRef: String?
     let school: String?
-    let facts: DeliveryFacts
-    let attempts: Int32
-    let lastAttemptAt: Int64?
-    let response: String?
-    let changedAt: Int64?
+    var facts: DeliveryFacts
+    var attempts: Int32
+    var lastAttemptAt: Int64?
+    var response: String?
+    var changedAt: Int64?
+    /// What was wrong in the list.
+    let fault: String?
     /// Why: the decision's words, else what the newest record says, else what was wrong in the list.
-    let cause: String?
+    var cause: String?
 
     /// Whether the message was ever handed to a mail server for this recipient.
     var isAttempted: Bool {
@@ -25,7 +27,7 @@ struct RecipientRow: Sendable {
 
     static let columns = """
         r.recipient_no, r.name, r.address, r.person_ref, r.school, s.facts, s.attempts, s.last_attempt_at, s.response,
-        s.changed_at, coalesce(d.detail, l.evidence, r.fault_reason) AS cause
+        s.changed_at, r.fault_reason, coalesce(d.detail, l.evidence, r.fault_reason) AS cause
         """
 
     /// Joins to `s`, a row of `delivery_status` of the blast `$1`.
@@ -46,6 +48,7 @@ struct RecipientRow: Sendable {
         lastAttemptAt = try row.optionalTimestampMicroseconds("last_attempt_at")
         response = try row.optionalString("response")
         changedAt = try row.optionalTimestampMicroseconds("changed_at")
+        fault = try row.optionalString("fault_reason")
         cause = try row.optionalString("cause")
     }
 }

@@ -8,22 +8,22 @@ struct StatusFilter: Sendable {
     static let lateBounceName = "late_bounce"
 
     private enum Rule: Sendable {
-        case shownFact(DeliveryFacts, mask: DeliveryFacts)
+        case shown(DeliveryFacts, StatusReading)
         case lateBounce
     }
 
     private let rule: Rule
 
-    /// Reads a word of the vocabulary (letter case does not matter), else the name of a canonical status; nil for
-    /// anything else.
-    init?(_ text: String, vocabulary: StatusVocabulary) {
-        let worded = vocabulary.facts(shownAs: text)
+    /// Reads a word of the reading's vocabulary (letter case does not matter), else the name of a canonical status, which
+    /// is the same in every reading; nil for anything else.
+    init?(_ text: String, reading: StatusReading) {
+        let worded = reading.vocabulary.facts(shownAs: text)
         if worded.bits != 0 {
-            rule = .shownFact(worded, mask: vocabulary.mask)
+            rule = .shown(worded, reading)
         } else if text == Self.lateBounceName {
             rule = .lateBounce
         } else if let fact = DeliveryFact(name: text), DeliveryFacts.canonicalMask.contains(fact) {
-            rule = .shownFact(DeliveryFacts(fact), mask: .canonicalMask)
+            rule = .shown(DeliveryFacts(fact), StatusReading(.canonical))
         } else {
             return nil
         }
@@ -31,7 +31,7 @@ struct StatusFilter: Sendable {
 
     func matches(_ facts: DeliveryFacts) -> Bool {
         switch rule {
-        case .shownFact(let wanted, let mask): facts.highest(in: mask).map(wanted.contains) ?? false
+        case .shown(let wanted, let reading): wanted.contains(reading.shown(for: facts).fact)
         case .lateBounce: facts.isLateBounce
         }
     }
@@ -40,7 +40,7 @@ struct StatusFilter: Sendable {
     var recordedFacts: DeliveryFacts? {
         let wanted =
             switch rule {
-            case .shownFact(let wanted, _): wanted
+            case .shown(let wanted, _): wanted
             case .lateBounce: DeliveryFacts(.bounced, .bouncedInvalid)
             }
         return Self.recorded.isSuperset(of: wanted) ? wanted : nil

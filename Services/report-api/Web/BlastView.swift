@@ -12,6 +12,8 @@ struct StateText: Sendable {
     let style: String
 
     init(_ document: BlastDocument) {
+        let waiting = document.waiting
+        let times = LocalTime(zone: document.district.timeZone)
         let total = document.counts.total
         let done = document.counts.count { $0.intersects(.handedOverMask) }
         let part =
@@ -21,6 +23,18 @@ struct StateText: Sendable {
             title = "Draft"
             text = "Not sent yet. \(counted(total, "recipient is", "recipients are")) on the list."
             (interval, progress, style) = (2000, nil, "draft")
+        case .awaitingApproval:
+            title = "Waiting for approval"
+            text =
+                "Ordered by \(waiting.requestedBy ?? "somebody"). Somebody else has to approve it"
+                + (waiting.approvalUntil.map { " until \(times.text($0))" } ?? "") + "; otherwise nothing is sent."
+            (interval, progress, style) = (2000, nil, "held")
+        case .scheduled:
+            title = "Scheduled"
+            text =
+                "It will be sent \(waiting.sendAt.map { "on \(times.text($0))" } ?? "soon"), to "
+                + "\(counted(total, "recipient", "recipients"))."
+            (interval, progress, style) = (2000, nil, "draft")
         case .sending where document.cancelledAt != nil:
             title = "Being cancelled"
             text = part
@@ -28,6 +42,18 @@ struct StateText: Sendable {
         case .sending where document.pausedAt != nil:
             title = "Paused"
             text = "\(part) Nothing more is sent until somebody resumes it."
+            (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "held")
+        case .sending where waiting.heldAt != nil:
+            title = "Stopped by itself"
+            text = "\(part) \(waiting.heldReason ?? ""). Nothing more is sent until somebody resumes it."
+            (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "held")
+        case .sending where waiting.operatorReason != nil:
+            title = "Paused by the operators"
+            text = "\(part) All sending waits: \(waiting.operatorReason ?? "")"
+            (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "held")
+        case .sending where waiting.quietUntil != nil:
+            title = "Quiet hours"
+            text = "\(part) The others wait until \(waiting.quietUntil.map { times.clock($0) } ?? "morning")."
             (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "held")
         case .sending:
             title = "Being sent"
@@ -48,30 +74,30 @@ struct StateText: Sendable {
 /// The page of one blast.
 struct BlastView: Sendable {
     let document: BlastDocument
-    let vocabulary: StatusVocabulary
+    let reading: StatusReading
     let query: RecipientQuery
     let times: LocalTime
     let state: StateText
     var page = RecipientQuery.Page(rows: [], next: nil)
     private let status: String?
     private let cursor: String?
-    /// Named in the request: links keep it.
-    private let chosenVocabulary: String?
+    /// What the request chose about the whole report: links and forms keep it.
+    private let kept: [(name: String, value: String)]
 
     private static let pageSize = 50
 
     /// A word that the vocabulary does not have is left out of account: it is from before a change of words.
     init(_ document: BlastDocument, _ fields: FormFields) throws(Problem) {
         self.document = document
-        vocabulary = try StatusVocabulary.asked(fields, else: document.district.vocabulary)
-        chosenVocabulary = fields["vocabulary"]
+        reading = try StatusReading.asked(fields, else: document.district.reading)
+        kept = (StatusReading.parameters + [PastTime.parameter]).compactMap { name in fields[name].map { (name, $0) } }
         times = LocalTime(zone: document.district.timeZone)
         state = StateText(document)
-        let words = vocabulary
-        status = fields["status"].flatMap { StatusFilter($0, vocabulary: words) == nil ? nil : $0 }
+        let words = reading
+        status = fields["status"].flatMap { StatusFilter($0, reading: words) == nil ? nil : $0 }
         cursor = fields["cursor"]
         var query = RecipientQuery()
-        query.filter = status.flatMap { StatusFilter($0, vocabulary: words) }
+        query.filter = status.flatMap { StatusFilter($0, reading: words) }
         query.text = try RecipientQuery.text(fields)
         query.after = try PageCursor.recipient(cursor)
         query.limit = Self.pageSize
@@ -79,11 +105,16 @@ struct BlastView: Sendable {
     }
 
     private func url(_ path: String = "", status: String? = nil, text: String? = nil, cursor: String? = nil) -> String {
-        let fields = FormFields.encode([
-            "vocabulary": chosenVocabulary, "status": status, "q": text, "cursor": cursor,
-        ])
+        let chosen = kept.map { "\($0.name)=\(FormFields.escape($0.value))" }
+        let own = FormFields.encode(["status": status, "q": text, "cursor": cursor])
+        let fields = (own.isEmpty ? chosen : chosen + [own]).joined(separator: "&")
         return "/blasts/\(document.id)\(path)" + (fields.isEmpty ? "" : "?\(fields)")
     }
+
+    private var vocabulary: StatusVocabulary { reading.vocabulary }
+
+    /// Milliseconds between two looks; the past does not change.
+    var interval: Int { document.isPast ? 0 : state.interval }
 
     private func tone(_ word: String) -> String {
         vocabulary.facts(shownAs: word).facts.last.map { vocabulary.tone(ofFact: $0).rawValue } ?? ""
@@ -93,13 +124,13 @@ struct BlastView: Sendable {
     var liveValues: PageValues {
         var values: PageValues = [
             "stateTitle": state.title + ".", "stateText": state.text, "stateName": state.title,
-            "stateClass": state.style, "interval": state.interval,
+            "stateClass": state.style, "interval": interval,
             "total": counted(document.counts.total, "recipient", "recipients"),
             "audience": grouped(document.counts.total), "found": found, "hasRows": !page.rows.isEmpty,
             "rows": page.rows.map(row),
         ]
         values["progress"] = state.progress.map { String($0) }
-        let counts = document.counts.words(in: vocabulary).filter { $0.n > 0 }
+        let counts = document.counts.words(in: reading).filter { $0.n > 0 }
         values["counts"] = counts.map { word, n -> PageValues in
             [
                 "word": word, "key": word.lowercased().replacing(" ", with: "-"), "n": grouped(n), "share": share(n),
@@ -128,7 +159,15 @@ struct BlastView: Sendable {
         ]
         values["school"] = document.school
         values["parent"] = document.parent?.description
-        values["chosenVocabulary"] = chosenVocabulary
+        values["children"] = document.children.map { child -> PageValues in ["id": child] }
+        values["isPast"] = document.isPast
+        values["asOfField"] = times.fieldText(document.asOf)
+        values["nowURL"] = "/blasts/\(document.id)" + (keptText.isEmpty ? "" : "?\(keptText)")
+        values["kept"] = keptFields()
+        values["keptButWords"] = keptFields(except: "vocabulary")
+        values["keptButTime"] = keptFields(except: PastTime.parameter)
+        values["isFrozen"] = reading.lateBounce == .frozen
+        values["countsPrograms"] = reading.opens == .all
         var options = vocabulary.wordsInOrder.map { word -> PageValues in
             ["word": word, "value": word, "selected": status?.lowercased() == word.lowercased()]
         }
@@ -158,6 +197,22 @@ struct BlastView: Sendable {
         return values
     }
 
+    private var keptText: String {
+        kept.filter { $0.name != PastTime.parameter }.map { "\($0.name)=\(FormFields.escape($0.value))" }
+            .joined(separator: "&")
+    }
+
+    private func keptFields(except name: String? = nil) -> [PageValues] {
+        kept.filter { $0.name != name }.map { ["name": $0.name, "value": $0.value] }
+    }
+
+    private var sendingLabel: String {
+        switch document.state {
+        case .awaitingApproval, .scheduled: "Ordered"
+        case .draft, .sending, .sent, .settled: document.sendingEndedAt == nil ? "Sending began" : "Sent"
+        }
+    }
+
     private var when: [PageValues] {
         func item(_ label: String, _ at: Int64?) -> PageValues? {
             at.map { times.values($0).merging(["label": label]) { $1 } }
@@ -165,7 +220,7 @@ struct BlastView: Sendable {
         return [
             document.sendRequestedAt == nil
                 ? item("Made", document.createdAt)
-                : item(document.sendingEndedAt == nil ? "Sending began" : "Sent", document.sendRequestedAt),
+                : item(sendingLabel, document.sendRequestedAt),
             document.expiresAt.flatMap { at -> PageValues? in
                 var values = times.values(at)
                 values["label"] = "Kept until"
@@ -176,8 +231,8 @@ struct BlastView: Sendable {
     }
 
     private func row(_ row: RecipientRow) -> PageValues {
-        let word = vocabulary.word(for: row.facts)
-        let shown = vocabulary.shownFact(for: row.facts)
+        let word = reading.word(for: row.facts)
+        let shown = reading.shown(for: row.facts).fact
         var values: PageValues = [
             "number": String(row.number), "name": row.name ?? "Recipient \(row.number)",
             "address": row.address.isEmpty ? "None" : row.address, "word": word,
@@ -213,7 +268,10 @@ struct BlastView: Sendable {
         let counts = document.counts
         let late = counts.count(where: \.isLateBounce)
         let complaints = counts.count(with: .complained)
-        let machines = counts.count(with: .machineOpen)
+        let countsPrograms = reading.opens == .all
+        let machines = counts.count {
+            $0.contains(.machineOpen) && (!countsPrograms || reading.shown(for: $0).cause == .machineOpen)
+        }
         var notes: [PageValues] = []
         if late > 0 {
             notes.append([
@@ -229,8 +287,9 @@ struct BlastView: Sendable {
         }
         if machines > 0 {
             notes.append([
-                "text":
-                    "\(counted(machines, "message was", "messages were")) opened by a program, which does not count."
+                "text": "\(counted(machines, "message was", "messages were")) opened by a program"
+                    + (countsPrograms
+                        ? " and, as far as we know, by nobody else; this counts here." : ", which does not count.")
             ])
         }
         return notes

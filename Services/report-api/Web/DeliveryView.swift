@@ -4,35 +4,41 @@ import Delivery
 struct DeliveryView: Sendable {
     let document: BlastDocument
     let history: DeliveryHistory
-    let vocabulary: StatusVocabulary
+    let reading: StatusReading
     let times: LocalTime
 
     var values: PageValues {
         let recipient = history.recipient
-        let shown = vocabulary.shownFact(for: recipient.facts)
-        // The exact status explains more than a product's word, which may stand for several.
-        let words = recipient.facts.canonicalStatus.plainWords
+        let shown = reading.shown(for: recipient.facts).fact
+        let why = Explanation(document, history, reading)
+        let path = "/blasts/\(document.id)/recipients/\(recipient.number)"
         var values: PageValues = [
             "blast": document.id.description, "subject": document.subject,
             "name": recipient.name ?? "Recipient \(recipient.number)",
             "address": recipient.address.isEmpty ? "No e-mail address" : recipient.address,
-            "word": vocabulary.word(for: recipient.facts), "tone": vocabulary.tone(ofFact: shown).rawValue,
-            "meaning": words.meaning, "lateBounce": recipient.facts.isLateBounce,
-            "isOpen": !recipient.facts.isFinal && document.state != .draft,
+            "word": why.word, "tone": reading.vocabulary.tone(ofFact: shown).rawValue, "meaning": why.meaning,
+            "saidBy": why.deciding.saidBy, "notes": why.notes.map { note -> PageValues in ["note": note] },
+            "isOpen": !recipient.facts.isFinal && document.state != .draft && !document.isPast,
+            "isPast": document.isPast, "asOf": times.precise(document.asOf), "nowURL": path,
             "timeline": history.timeline.map(record), "hasAttempts": !history.attempts.isEmpty,
             "attempts": history.attempts.map(attempt), "hasHits": !history.hits.isEmpty, "hits": history.hits.map(hit),
         ]
-        values["caveat"] = words.caveat
-        values["advice"] = words.advice
+        values["caveat"] = why.caveat
+        values["advice"] = why.advice
+        values["codeMeaning"] = why.codeMeaning
+        values["said"] = why.deciding.said
+        values["saidAt"] = why.deciding.at.map { times.values($0, precise: true) }
+        values["lateBounce"] = why.lateBounce.flatMap { bounce -> PageValues? in
+            guard let at = bounce.at else { return nil }
+            var values = times.values(at, precise: true)
+            values["bounceSaid"] = bounce.said
+            return values
+        }
         let detail = [recipient.personRef, recipient.school].compactMap(\.self).filter { !$0.isEmpty }
         if !detail.isEmpty { values["detail"] = detail.joined(separator: ", ") }
-        if let decision = history.decision {
-            values["cause"] = ["label": "The reason:", "text": decision.detail]
-            if let blast = decision.originalBlast, let number = decision.originalRecipient {
-                values["original"] = "/blasts/\(blast)/recipients/\(number)"
-            }
-        } else if let cause = recipient.cause, !cause.isEmpty {
-            values["cause"] = ["label": "The newest report says:", "text": cause]
+        if let decision = history.decision, let blast = decision.originalBlast, let number = decision.originalRecipient
+        {
+            values["original"] = "/blasts/\(blast)/recipients/\(number)"
         }
         if history.timeline.isEmpty {
             var first = times.values(document.createdAt)

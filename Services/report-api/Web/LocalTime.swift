@@ -27,6 +27,9 @@ struct LocalTime: Sendable {
         return "\(date(parts)) \(clock(parts, seconds: true))"
     }
 
+    /// `9:44 am`
+    func clock(_ microseconds: Int64) -> String { clock(parts(microseconds)) }
+
     /// `May 11, 2017`
     func day(_ microseconds: Int64) -> String { date(parts(microseconds)) }
 
@@ -36,6 +39,23 @@ struct LocalTime: Sendable {
             "iso": Timestamp.string(microseconds: microseconds),
             "text": isPrecise ? precise(microseconds) : text(microseconds),
         ]
+    }
+
+    /// `2017-05-11T09:44:07`, as a form's field has it.
+    func fieldText(_ microseconds: Int64) -> String {
+        let parts = parts(microseconds)
+        return "\(parts.year ?? 1970)-\(pad(parts.month))-\(pad(parts.day))T\(pad(parts.hour)):\(pad(parts.minute))"
+            + ":\(pad(parts.second))"
+    }
+
+    /// Reads what ``fieldText(_:)`` writes, with or without seconds. Nil for anything else.
+    func microseconds(_ text: String) -> Int64? {
+        // Checked as a time of UTC first: the calendar would accept a 31st of February.
+        let full = text.utf8.count == 16 ? text + ":00" : text
+        guard full.utf8.count == 19, let utc = Timestamp.microseconds(full + "Z") else { return nil }
+        return calendar.date(from: LocalTime(zone: "GMT").parts(utc)).map {
+            Int64($0.timeIntervalSince1970) * 1_000_000
+        }
     }
 
     private func parts(_ microseconds: Int64) -> DateComponents {
@@ -50,10 +70,11 @@ struct LocalTime: Sendable {
 
     private func clock(_ parts: DateComponents, seconds: Bool = false) -> String {
         let hour = parts.hour ?? 0
-        func pad(_ number: Int?) -> String { (number ?? 0) < 10 ? "0\(number ?? 0)" : "\(number ?? 0)" }
         return "\(hour % 12 == 0 ? 12 : hour % 12):\(pad(parts.minute))" + (seconds ? ":\(pad(parts.second))" : "")
             + (hour < 12 ? " am" : " pm")
     }
+
+    private func pad(_ number: Int?) -> String { (number ?? 0) < 10 ? "0\(number ?? 0)" : "\(number ?? 0)" }
 
     private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 }

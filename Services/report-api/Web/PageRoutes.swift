@@ -66,9 +66,11 @@ struct PageRoutes: Sendable {
         let id = try APIRoutes.blastID(parameters)
         let fields = try FormFields.query(request)
         return try await pool.reading(caller.district) { connection in
-            let document = try await BlastDocument.read(id, on: connection)
+            let newest = try await BlastDocument.read(id, on: connection)
+            let past = try PastTime.asked(fields, in: LocalTime(zone: newest.district.timeZone))
+            let document = try await newest.at(past, on: connection)
             var view = try BlastView(document, fields)
-            view.page = try await view.query.run(document, on: connection)
+            view.page = try await view.query.run(document, at: past, on: connection)
             return view
         }
     }
@@ -80,7 +82,7 @@ struct PageRoutes: Sendable {
         var values = part.merging(Self.frame(document.title, document.district, view.times)) { $1 }
         values.merge(view.surroundings) { $1 }
         values["liveTag"] = EntityTag(of: site.render("live", part)).text
-        if view.state.interval > 0 { values["refreshSeconds"] = 10 }
+        if view.interval > 0 { values["refreshSeconds"] = 10 }
         return site.page("blast", values)
     }
 
@@ -98,13 +100,15 @@ struct PageRoutes: Sendable {
         let id = try APIRoutes.blastID(parameters)
         let fields = try FormFields.query(request)
         let (document, history) = try await pool.reading(caller.district) { connection in
-            let document = try await BlastDocument.read(id, on: connection)
+            let newest = try await BlastDocument.read(id, on: connection)
+            let past = try PastTime.asked(fields, in: LocalTime(zone: newest.district.timeZone))
+            let document = try newest.timed(past)
             let number = try APIRoutes.recipientNumber(parameters)
-            return (document, try await DeliveryHistory.read(number, of: document, on: connection))
+            return (document, try await DeliveryHistory.read(number, of: document, at: past, on: connection))
         }
-        let vocabulary = fields["vocabulary"].flatMap { StatusVocabulary.named($0) } ?? document.district.vocabulary
+        let reading = try StatusReading.asked(fields, else: document.district.reading)
         let times = LocalTime(zone: document.district.timeZone)
-        let values = DeliveryView(document: document, history: history, vocabulary: vocabulary, times: times).values
+        let values = DeliveryView(document: document, history: history, reading: reading, times: times).values
         return site.page(
             "delivery", values.merging(Self.frame("Why this status", document.district, times)) { $1 })
     }
@@ -166,7 +170,7 @@ struct PageRoutes: Sendable {
     }
 
     /// What every page shows.
-    private static func frame(_ title: String, _ district: District, _ times: LocalTime) -> PageValues {
+    static func frame(_ title: String, _ district: District, _ times: LocalTime) -> PageValues {
         ["title": title, "district": district.name, "zone": times.zoneName]
     }
 

@@ -187,6 +187,10 @@ extension DeliveryFact {
             PlainWords(
                 tone: .underway, meaning: "A program followed a link.",
                 event: "A program, not a person, followed a link. This does not count as clicked.")
+        case .unconfirmed:
+            PlainWords(
+                tone: .underway, meaning: "Nothing more was heard about the message.",
+                event: "Nothing more was heard in the time that was waited for. Many such messages arrived.")
         default:
             PlainWords(
                 tone: .underway, meaning: "An automatic reply came back.",

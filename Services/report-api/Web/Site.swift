@@ -46,7 +46,7 @@ struct Site: Sendable {
         ("summary", PackageResources.summary_mustache), ("results", PackageResources.results_mustache),
         ("delivery", PackageResources.delivery_mustache), ("blacklist", PackageResources.blacklist_mustache),
         ("command", PackageResources.command_mustache), ("signin", PackageResources.signin_mustache),
-        ("problem", PackageResources.problem_mustache),
+        ("problem", PackageResources.problem_mustache), ("settings", PackageResources.settings_mustache),
     ]
 
     func register<Context: RequestContext & Sendable>(on router: Router<Context>) {

@@ -41,15 +41,96 @@ CREATE TABLE district (
     district_id bigint PRIMARY KEY CHECK (district_id > 0),
     name text NOT NULL,
     time_zone text NOT NULL DEFAULT 'UTC',
+    -- how its reports read the facts: whose words, whether a bounce after a delivery shows, whose opens count
     vocabulary text NOT NULL DEFAULT 'canonical',
+    late_bounce text NOT NULL DEFAULT 'frozen' CHECK (late_bounce IN ('frozen', 'shown')),
+    opens text NOT NULL DEFAULT 'human' CHECK (opens IN ('human', 'all')),
     -- keys the hash under which an address is compared, so that no two districts' hashes can be matched
     address_key bytea NOT NULL DEFAULT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()),
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- general mail waits from quiet_from until quiet_until, by the clocks of time_zone; both or neither
+    quiet_from time,
+    quiet_until time,
+    -- blasts with more recipients than this are sent once a second person has approved; null asks nobody
+    approval_above int CHECK (approval_above >= 0),
+    CHECK ((quiet_from IS NULL) = (quiet_until IS NULL)),
+    CHECK (quiet_from <> quiet_until)
 );
 SELECT protect_tenant_table('district', '{rollcall_intake,rollcall_report}',
                             '{rollcall_dispatch,rollcall_ingester,rollcall_projector,rollcall_guard}');
 GRANT SELECT ON district TO rollcall_intake, rollcall_report, rollcall_dispatch, rollcall_ingester, rollcall_projector,
     rollcall_guard;
+GRANT UPDATE (vocabulary, late_bounce, opens, time_zone) ON district TO rollcall_report;
+
+-- Who changed what about a district, and when. A trigger writes it, so that nobody can change a setting unseen; a
+-- program names the person in rollcall.actor.
+CREATE TABLE district_change (
+    district_id bigint NOT NULL REFERENCES district,
+    change_no bigint GENERATED ALWAYS AS IDENTITY,
+    setting text NOT NULL,
+    old_value text,
+    new_value text,
+    actor text NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (district_id, change_no)
+);
+SELECT protect_tenant_table('district_change', '{rollcall_report}', '{}');
+GRANT SELECT ON district_change TO rollcall_report;
+CREATE FUNCTION record_district_change() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
+BEGIN
+    INSERT INTO district_change (district_id, setting, old_value, new_value, actor)
+    SELECT NEW.district_id, key, was.value, becomes.value,
+           coalesce(nullif(current_setting('rollcall.actor', true), ''), session_user)
+      FROM jsonb_each_text(to_jsonb(OLD) - 'address_key') AS was
+      JOIN jsonb_each_text(to_jsonb(NEW) - 'address_key') AS becomes USING (key)
+     WHERE was.value IS DISTINCT FROM becomes.value;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER changes_are_recorded AFTER UPDATE ON district
+    FOR EACH ROW EXECUTE FUNCTION record_district_change();
+
+-- When the quiet hours around `at` end, or null when `at` is in none. They are a span of time that begins and ends when
+-- the clocks of the zone show so: a clock set back inside them shows a quiet time twice, and they end at the second.
+CREATE FUNCTION quiet_end(at timestamptz, zone text, quiet_from time, quiet_until time) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT max(span.ends)
+      FROM (SELECT (day + quiet_from) AT TIME ZONE zone AS begins,
+                   (day + CASE WHEN quiet_until <= quiet_from THEN 1 ELSE 0 END + quiet_until) AT TIME ZONE zone AS ends
+              FROM (VALUES ((at AT TIME ZONE zone)::date - 1), ((at AT TIME ZONE zone)::date)) AS days (day)) AS span
+     WHERE span.begins <= at AND at < span.ends
+$$;
+-- The districts in which general mail waits at this moment.
+CREATE VIEW quiet_district WITH (security_invoker = true) AS
+    SELECT district_id, until
+      FROM (SELECT district_id, quiet_end(clock_timestamp(), time_zone, quiet_from, quiet_until) AS until
+              FROM district WHERE quiet_from IS NOT NULL OFFSET 0) AS hours
+     WHERE until IS NOT NULL;
+GRANT SELECT ON quiet_district TO rollcall_dispatch, rollcall_report;
+
+-- What a district decided about its messages, with who and why: append-only, the newest of a kind and subject holds.
+-- Written by the operator's tool.
+CREATE TABLE district_decision (
+    decision_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    district_id bigint NOT NULL REFERENCES district,
+    -- tracking_off: opens and clicks are not measured (S-16); unsubscribe_exempt: messages of the category in subject
+    -- have no List-Unsubscribe
+    kind text NOT NULL CHECK (kind IN ('tracking_off', 'unsubscribe_exempt')),
+    subject text NOT NULL DEFAULT '',
+    holds boolean NOT NULL,
+    actor text NOT NULL CHECK (actor <> ''),
+    reason text NOT NULL CHECK (reason <> ''),
+    decided_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX district_decision_newest ON district_decision (district_id, kind, subject, decision_no DESC);
+SELECT protect_tenant_table('district_decision', '{rollcall_intake,rollcall_report}', '{rollcall_dispatch}');
+GRANT SELECT ON district_decision TO rollcall_intake, rollcall_report, rollcall_dispatch;
+CREATE FUNCTION district_decided(district bigint, wanted_kind text, wanted_subject text DEFAULT '') RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce((SELECT d.holds FROM district_decision d
+                      WHERE d.district_id = district AND d.kind = wanted_kind AND d.subject = wanted_subject
+                      ORDER BY d.decision_no DESC LIMIT 1), false)
+$$;
 
 -- Only the SHA-256 of a key's secret is kept; the secret has 256 random bits.
 CREATE TABLE api_key (

@@ -1,0 +1,55 @@
+import Delivery
+import Postgres
+import Runtime
+
+/// What a blast waits for, as of now.
+struct BlastWaiting: Sendable {
+    let sendAt: Int64?
+    let requestedBy: String?
+    let approvalUntil: Int64?
+    /// Stopped by the breaker, and why.
+    let heldAt: Int64?
+    let heldReason: String?
+    /// It is quiet time in the district until then.
+    let quietUntil: Int64?
+    /// Why the operators paused all sending.
+    let operatorReason: String?
+
+    /// Of `b`, a row of `blast`, and `d`, its district.
+    static let columns = """
+        b.send_at, b.requested_by, CASE WHEN b.approved_at IS NULL THEN b.approval_until END AS approval_until,
+        CASE WHEN coalesce(b.resumed_at <= b.held_at, true) THEN b.held_at END AS held_at, b.held_reason,
+        CASE WHEN b.state = 'sending' AND b.class <> 'emergency'
+             THEN quiet_end(clock_timestamp(), d.time_zone, d.quiet_from, d.quiet_until) END AS quiet_until,
+        (SELECT o.reason FROM operator_pause o
+          WHERE b.state = 'sending' AND o.ended_at IS NULL AND (o.includes_emergency OR b.class <> 'emergency')
+        ) AS operator_reason
+        """
+
+    /// Of a report of the past: what it waited for then is not kept.
+    static let unknown = BlastWaiting()
+
+    private init() {
+        (sendAt, requestedBy, approvalUntil, heldAt, heldReason) = (nil, nil, nil, nil, nil)
+        (quietUntil, operatorReason) = (nil, nil)
+    }
+
+    init(_ row: PostgresRow) throws {
+        sendAt = try row.optionalTimestampMicroseconds("send_at")
+        requestedBy = try row.optionalString("requested_by")
+        approvalUntil = try row.optionalTimestampMicroseconds("approval_until")
+        heldAt = try row.optionalTimestampMicroseconds("held_at")
+        heldReason = heldAt == nil ? nil : try row.optionalString("held_reason")
+        quietUntil = try row.optionalTimestampMicroseconds("quiet_until")
+        operatorReason = try row.optionalString("operator_reason")
+    }
+}
+
+/// The follow-ups of a blast that were ordered, oldest first.
+enum BlastChildren {
+    /// Of `b`, a row of `blast`.
+    static let column = """
+        (SELECT coalesce(array_agg(k.blast_id::text ORDER BY k.blast_id), '{}')
+           FROM blast k WHERE k.parent_blast_id = b.blast_id AND k.state <> 'draft') AS children
+        """
+}
