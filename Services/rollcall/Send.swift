@@ -5,8 +5,9 @@ struct Send: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make a blast, give it its list and send it, over the public API.",
         discussion: """
-            The list is CSV in UTF-8 with a heading: email, name, person_ref, school, categories, and a column for each \
-            field that the templates use. The key comes from ROLLCALL_API_KEY.
+            The list is CSV in UTF-8 with a heading: email, name, person_ref (or family_ref, student_ref, staff_ref), \
+            school, locale, categories, consent, consent.CATEGORY, and a column for each field that the templates use. A \
+            long list goes in parts. The key comes from ROLLCALL_API_KEY.
             """)
 
     @Option(help: "The sender's address, such as http://127.0.0.1:8080.") var url: String
@@ -17,11 +18,19 @@ struct Send: AsyncParsableCommand {
     @Option(help: "Where answers go.") var replyTo: String?
     @Option(help: "A file with the HTML template.", completion: .file()) var html: String?
     @Option(help: "A file with the text template.", completion: .file()) var text: String?
-    @Option(help: "The list of recipients.", completion: .file(extensions: ["csv"])) var csv: String
+    @Option(
+        help: "The list of recipients: CSV, or NDJSON by the ending .ndjson; with .gz behind it, gzip.",
+        completion: .file(extensions: ["csv", "ndjson", "gz"])) var csv: String
     @Option(name: .customLong("class"), help: "general or emergency.") var blastClass: String?
     @Option(help: "The broadcast type.") var category: String?
     @Option(help: "The school.") var school: String?
+    @Option(help: "Send at this time, such as 2026-11-23T07:30:00-06:00; at most 30 days ahead.") var sendAt: String?
+    @Option(help: "Send nothing after this time.") var notAfter: String?
     @Option(help: "The blast that this one repeats.") var parent: String?
+    @Option(help: "Which second message is one too many: address, address+content or address+person.")
+    var dedupeKey: String?
+    @Option(help: "What readers may answer where a template has {{respond_url}}; once for each answer.")
+    var answer: [String] = []
     @Option(help: "Names this order, so that repeating the command cannot send twice. The default is new each time.")
     var idempotencyKey: String?
     @Flag(help: "Stop before sending: show what would happen and keep the draft.") var dryRun = false
@@ -59,13 +68,19 @@ struct Send: AsyncParsableCommand {
             let empty: Int
         }
         let fields: [Field]
+        struct Warning: Decodable {
+            let detail: String
+        }
         let missing_fields: [String]
+        let decisions: [String: Int]
+        let warnings: [Warning]
     }
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Sent: Decodable {
         let audience: Int
         let send_requested_at: String
+        let approval_until: String?
     }
 
     func run() async throws {
@@ -75,7 +90,8 @@ struct Send: AsyncParsableCommand {
         let made = try await client.post("v1/blasts", json: try draft()).decoded(Made.self)
         let path = "v1/blasts/\(made.blast_id)"
         do {
-            show(try await client.put("\(path)/recipients", file: list, type: "text/csv").decoded(Uploaded.self))
+            show(
+                try await ListUpload(client: client, blast: made.blast_id, file: list).run().decoded(Uploaded.self))
         } catch let failure as Failure where failure.code == Failure.refused {
             // A draft whose list was refused is of no use to anybody.
             _ = try? await client.delete(path)
@@ -86,11 +102,22 @@ struct Send: AsyncParsableCommand {
         for field in summary.fields where field.empty > 0 && !summary.missing_fields.contains(field.name) {
             Terminal.complain("{{\(field.name)}} is empty for \(field.empty) recipients")
         }
+        for warning in summary.warnings { Terminal.complain(Terminal.plain(warning.detail)) }
+        Terminal.say(
+            "would be: "
+                + summary.decisions.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+                .map { "\($0.key) \($0.value)" }.joined(separator: ", "))
         guard !dryRun else { return Terminal.say("not sent: --dry-run") }
         let sent = try await client.post(
             "\(path)/send", headers: ["Idempotency-Key": idempotencyKey ?? UUID().uuidString]
         ).decoded(Sent.self)
-        Terminal.say("sending to \(sent.audience) recipients since \(sent.send_requested_at)")
+        if let until = sent.approval_until {
+            Terminal.say("ordered for \(sent.audience) recipients; somebody else has to approve it until \(until)")
+        } else if let sendAt {
+            Terminal.say("ordered for \(sent.audience) recipients, to be sent at \(sendAt)")
+        } else {
+            Terminal.say("sending to \(sent.audience) recipients since \(sent.send_requested_at)")
+        }
         if watch, let reportURL {
             try await BlastWatch(
                 client: try APIClient(base: reportURL, key: key), blast: made.blast_id, vocabulary: vocabulary,
@@ -109,7 +136,11 @@ struct Send: AsyncParsableCommand {
         draft["class"] = blastClass
         draft["category"] = category
         draft["school"] = school
+        draft["send_at"] = sendAt
+        draft["not_after"] = notAfter
         draft["parent_blast_id"] = parent
+        draft["dedupe_key"] = dedupeKey
+        if !answer.isEmpty { draft["answers"] = answer }
         return try JSONSerialization.data(withJSONObject: draft, options: .sortedKeys)
     }
 

@@ -39,6 +39,18 @@ struct SenderConfiguration: Sendable {
     static let emergencyPatience = Setting<Duration>.duration(
         "sender.emergency.patience", default: .seconds(30), in: .seconds(1) ... .seconds(3600),
         doc: "how long an emergency blast waits for the guard before it is sent without screening")
+    static let breakerShare = Setting<Int>.int(
+        "sender.breaker.share", default: 10, in: 1...100,
+        doc: "percent of bad addresses at which a general blast is held until its sender resumes it")
+    static let breakerAfter = Setting<Int>.int(
+        "sender.breaker.after", default: 500, in: 1...1_000_000,
+        doc: "recipients of a blast that are tried before the share of bad addresses counts")
+    static let stallAfter = Setting<Duration>.duration(
+        "sender.stall.after", default: .seconds(600), in: .seconds(1) ... .seconds(86400),
+        doc: "how long a blast may be sent without one message handed over before it is reported")
+    static let resultWithin = Setting<Duration>.duration(
+        "sender.result.within", default: .seconds(3 * 86400), in: .seconds(1) ... .seconds(60 * 86400),
+        doc: "how long after the end of sending a final result is waited for; then none is expected any more")
     static let bounceDomain = Setting<String>.string(
         "sender.bounce.domain", default: "bounce.invalid", doc: "domain of return paths and Message-IDs")
     static let publicURL = Setting<String>.string(
@@ -76,6 +88,10 @@ struct SenderConfiguration: Sendable {
     let lease: Duration
     let guardFreshness: Duration
     let emergencyPatience: Duration
+    let breakerShare: Int
+    let breakerAfter: Int
+    let stallAfter: Duration
+    let resultWithin: Duration
     let composer: MessageComposer
     let limits: IntakeLimits
 
@@ -95,6 +111,10 @@ struct SenderConfiguration: Sendable {
         lease = settings[Self.lease]
         guardFreshness = settings[Self.guardFreshness]
         emergencyPatience = settings[Self.emergencyPatience]
+        breakerShare = settings[Self.breakerShare]
+        breakerAfter = settings[Self.breakerAfter]
+        stallAfter = settings[Self.stallAfter]
+        resultWithin = settings[Self.resultWithin]
         let url = settings[Self.publicURL]
         guard url.hasPrefix("http://") || url.hasPrefix("https://"), url.utf8.allSatisfy(Self.isPlain) else {
             throw ConfigurationError(

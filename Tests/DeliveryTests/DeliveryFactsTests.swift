@@ -41,7 +41,7 @@ import Testing
             "invalid": 14, "cancelled": 16, "in_doubt": 18, "unknown": 19, "sent": 20, "delayed": 22, "not_sent": 24,
             "expired": 25, "bounced": 26, "bounced_invalid": 27, "delivered": 30, "opened": 34, "clicked": 36,
             "acknowledged": 38, "responded": 40, "opted_out": 42, "complained": 44, "machine_open": 46,
-            "machine_click": 47, "autoresponded": 48,
+            "machine_click": 47, "autoresponded": 48, "unconfirmed": 49,
         ]
         #expect(frozen.count == DeliveryFact.allCases.count)
         for fact in DeliveryFact.allCases {
@@ -56,6 +56,7 @@ import Testing
         #expect(DeliveryFacts(.pending, .sent).version == 1)
         #expect(DeliveryFacts(.pending, .sent, .machineOpen, .machineClick, .autoresponded).version == 1)
         #expect(DeliveryFacts(.pending, .deferred, .sent, .delivered).version == 3)
+        #expect(DeliveryFacts(.pending, .sent, .unconfirmed).version == 1)
     }
 
     @Test func `unknown bits of a newer program survive a join`() {
@@ -69,6 +70,7 @@ import Testing
         for fact in [DeliveryFact.pending, .validating, .deferred, .inDoubt, .sent, .delayed, .machineOpen] {
             #expect(!DeliveryFacts(.pending, fact).isFinal, "\(fact.name)")
         }
+        #expect(DeliveryFacts(.pending, .sent, .unconfirmed).isFinal)
     }
 
     @Test(arguments: [

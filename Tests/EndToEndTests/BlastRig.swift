@@ -64,6 +64,7 @@ final class BlastRig {
             "ROLLCALL_SENDER_CHUNK_SIZE": "100", "ROLLCALL_SENDER_WINDOW": "25", "ROLLCALL_SENDER_LEASE": "3s",
             "ROLLCALL_SENDER_RETRY_SCHEDULE": "1s,1s,1s,1s", "ROLLCALL_SENDER_INDOUBT_AFTER": "20s",
             "ROLLCALL_SMTP_DOT_DEADLINE": "3s", "ROLLCALL_SMTP_REPLY_TIMEOUT": "10s",
+            "ROLLCALL_SENDER_BREAKER_SHARE": "100",
             "ROLLCALL_TRACKING_QUIET_WINDOW": "1s", "ROLLCALL_PROJECTOR_CLUSTER_CHECK": "500ms",
             "ROLLCALL_GUARD_CLUSTER_CHECK": "500ms",
         ]) { $1 }.merging(variables) { $1 }
@@ -163,9 +164,11 @@ final class BlastRig {
     }
 
     /// Draft, list, send: the way a district does it.
-    func send(_ list: [ListedRecipient], subject: String, class: String = "general", policy: String = "at_least_once")
-        async throws -> BlastID
-    {
+    func send(
+        _ list: [ListedRecipient], subject: String, class: String = "general", policy: String = "at_least_once",
+        key: String? = nil
+    ) async throws -> BlastID {
+        let caller = ["Authorization": "Bearer \(key ?? apiKey)"]
         let html = """
             <html><body><p>Dear {{name}},</p><p><a href="https://school.example/menu">This week's menu</a> and the
             <a href="https://school.example/calendar">calendar</a>.</p></body></html>
@@ -175,17 +178,20 @@ final class BlastRig {
             "from": ["address": "office@school.example", "name": "Springfield Elementary"], "class": `class`,
             "in_doubt_policy": policy,
         ]
-        let created = try await call("POST", "/v1/blasts", body: try JSONSerialization.data(withJSONObject: draft))
+        let created = try await call(
+            "POST", "/v1/blasts", headers: caller, body: try JSONSerialization.data(withJSONObject: draft))
         try #require(created.status == 201, "\(created.text)")
         let id = try #require((try created.json()["blast_id"] as? String).flatMap(BlastID.init))
         let rows = list.enumerated().map { "\($0.element.address),Family \($0.offset + 1),f\($0.offset + 1)\r\n" }
         let csv = "email,name,person_ref\r\n" + rows.joined()
         let uploaded = try await call(
-            "PUT", "/v1/blasts/\(id)/recipients", type: "text/csv; charset=utf-8", body: Data(csv.utf8))
+            "PUT", "/v1/blasts/\(id)/recipients", type: "text/csv; charset=utf-8", headers: caller, body: Data(csv.utf8)
+        )
         try #require(uploaded.status == 200, "\(uploaded.text)")
         #expect(try uploaded.json()["audience"] as? Int == list.count)
         let sent = try await call(
-            "POST", "/v1/blasts/\(id)/send", headers: ["Idempotency-Key": "send-\(id)"], body: Data("{}".utf8))
+            "POST", "/v1/blasts/\(id)/send", headers: caller.merging(["Idempotency-Key": "send-\(id)"]) { $1 },
+            body: Data("{}".utf8))
         try #require((200...202).contains(sent.status), "\(sent.text)")
         return id
     }
@@ -233,14 +239,22 @@ final class BlastRig {
 
     /// Acceptances the outside world recorded, by the delivery they were for.
     func acceptances() throws -> [DeliveryID: Int] {
+        try acceptedInOrder().reduce(into: [:]) { $0[$1, default: 0] += 1 }
+    }
+
+    func acceptedInOrder() throws -> [DeliveryID] {
         let keys = try TokenKeys([variables["ROLLCALL_TOKENS_KEYS"] ?? ""])
-        var counts: [DeliveryID: Int] = [:]
-        for line in try String(contentsOf: witness, encoding: .utf8).split(separator: "\n") {
+        return try String(contentsOf: witness, encoding: .utf8).split(separator: "\n").map { line in
             let record = try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
             let token = try #require(record["delivery"] as? String)
-            counts[try #require(keys.verify(token)).delivery, default: 0] += 1
+            return try #require(keys.verify(token)).delivery
         }
-        return counts
+    }
+
+    /// Runs the operator's tool against this stack.
+    func rollcall(_ arguments: String...) async throws -> TestKit.Command.Result {
+        try await TestKit.Command.run(
+            ProjectFolder.program("rollcall"), arguments, environment: variables.filter { $0.key != "ROLLCALL_STATE" })
     }
 
     /// Everyone who should have got the message got it, nobody else did, and at most `extra` messages came twice.
@@ -288,8 +302,7 @@ final class BlastRig {
     }
 
     func expectCleanAudit() async throws {
-        let audit = try await Command.run(
-            ProjectFolder.program("rollcall"), ["audit"], environment: variables.filter { $0.key != "ROLLCALL_STATE" })
+        let audit = try await rollcall("audit")
         #expect(audit.status == 0, "\(audit.output)")
     }
 }

@@ -12,12 +12,12 @@ struct ChunkPublisher: Sendable {
 
     static let unreported = """
         SELECT c.blast_id, c.chunk_no, c.district_id, c.class = 'emergency' AS emergency, c.first_no, c.last_no,
-               b.send_requested_at
+               \(BlastGate.began) AS began
           FROM chunk c JOIN blast b ON b.blast_id = c.blast_id
-         WHERE (c.state = 'requested' OR c.requested_reported_at IS NULL) AND b.state <> 'draft'
+         WHERE (c.state = 'requested' OR c.requested_reported_at IS NULL) AND b.state IN ('sending', 'sent')
            AND (c.requested_reported_at IS NULL
                 OR c.requested_reported_at < clock_timestamp() - greatest(
-                       $2 * interval '1 microsecond', (clock_timestamp() - b.send_requested_at) / 4))
+                       $2 * interval '1 microsecond', (clock_timestamp() - \(BlastGate.began)) / 4))
          ORDER BY c.class = 'emergency' DESC, c.blast_id, c.chunk_no
          LIMIT $1
            FOR UPDATE OF c SKIP LOCKED
@@ -43,7 +43,7 @@ struct ChunkPublisher: Sendable {
                     district: DistrictID(try row.int("district_id")), chunkNumber: try row.int32("chunk_no"),
                     firstRecipient: try row.int32("first_no"), lastRecipient: try row.int32("last_no"),
                     isEmergency: try row.bool("emergency"),
-                    atMicroseconds: try row.timestampMicroseconds("send_requested_at"))
+                    atMicroseconds: try row.timestampMicroseconds("began"))
             }
             guard !messages.isEmpty else { return false }
             try await producer.send(try messages.map { try ProducerRecord($0) })

@@ -14,21 +14,22 @@ struct LeasedChunk: Sendable, Equatable {
 /// The cleared chunks as a work queue in PostgreSQL.
 struct ChunkQueue: Sendable {
     /// Emergency first; then the district with the fewest chunks in work; then oldest first. A chunk whose lease has run
-    /// out is free again. Paused blasts wait, unless they are cancelled or their time has passed: then their recipients
-    /// are told so.
+    /// out is free again. Held blasts wait, unless they have ended: then their recipients are told so.
     static let take = """
         WITH busy AS MATERIALIZED (
             SELECT h.district_id, count(*) AS n
               FROM chunk h JOIN sender_lease l ON l.token = h.lease_token AND l.lease_until > clock_timestamp()
              WHERE h.state = 'cleared'
              GROUP BY h.district_id
+        ), hushed AS MATERIALIZED (
+            SELECT district_id FROM quiet_district
         ), free AS MATERIALIZED (
             SELECT c.blast_id, c.chunk_no
               FROM chunk c
               JOIN blast b ON b.blast_id = c.blast_id
               LEFT JOIN busy ON busy.district_id = c.district_id
              WHERE c.state = 'cleared' AND b.state = 'sending'
-               AND (b.paused_at IS NULL OR b.cancelled_at IS NOT NULL OR b.not_after <= clock_timestamp())
+               AND (\(BlastGate.hasEnded) OR NOT \(BlastGate.isHeld(quiet: "hushed")))
                AND (c.class = 'emergency' OR NOT $2)
                AND (c.lease_token IS NULL
                     OR NOT EXISTS (SELECT FROM sender_lease l
@@ -64,10 +65,14 @@ struct ChunkQueue: Sendable {
     /// In an emergency that the guard has not screened, an address may come twice; by the guard's own rule the first one
     /// that is not left out gets the message.
     private static let recipients = """
-        SELECT r.recipient_no, r.address, r.address_hash, r.name, r.person_ref, r.school, r.fields::text AS fields,
+        SELECT r.recipient_no, r.address, r.address_hash, r.name, r.person_ref, r.person_kind, r.school, r.locale,
+               r.fields::text AS fields,
                CASE WHEN $5 THEN
-                   (SELECT e.recipient_no FROM recipient e JOIN blast b ON b.blast_id = $1 AND b.dedupe_address
+                   (SELECT e.recipient_no FROM recipient e JOIN blast b ON b.blast_id = $1
                      WHERE e.blast_id = $1 AND e.address_hash = r.address_hash AND e.recipient_no < r.recipient_no
+                       AND (b.dedupe_key <> 'address+content' OR b.content_hash IS NOT NULL)
+                       AND (b.dedupe_key <> 'address+person'
+                            OR (e.person_kind, e.person_ref) IS NOT DISTINCT FROM (r.person_kind, r.person_ref))
                        AND NOT EXISTS (SELECT FROM decision d
                                         WHERE d.blast_id = $1 AND d.recipient_no = e.recipient_no)
                      ORDER BY e.recipient_no LIMIT 1) END AS original_no
@@ -119,6 +124,7 @@ extension Recipient {
             number: try row.int32("recipient_no"), address: try row.string("address"),
             addressHash: try row.bytes("address_hash"), name: try row.optionalString("name"),
             personReference: try row.optionalString("person_ref"), school: try row.optionalString("school"),
-            fields: try row.string("fields"))
+            fields: try row.string("fields"), personKind: try row.optionalString("person_kind"),
+            locale: try row.optionalString("locale"))
     }
 }

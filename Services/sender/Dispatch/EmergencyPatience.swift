@@ -14,7 +14,7 @@ struct EmergencyPatience: Sendable {
         UPDATE chunk c SET state = 'cleared', cleared_at = clock_timestamp()
           FROM blast b
          WHERE b.blast_id = c.blast_id AND b.state = 'sending' AND c.state = 'requested' AND c.class = 'emergency'
-           AND b.send_requested_at < clock_timestamp() - $1 * interval '1 microsecond'
+           AND \(BlastGate.began) < clock_timestamp() - $1 * interval '1 microsecond'
         RETURNING c.blast_id
         """
 

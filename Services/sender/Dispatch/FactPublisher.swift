@@ -67,14 +67,14 @@ struct AttemptFact: Sendable, Equatable {
     let settledAtMicroseconds: Int64
 
     /// An attempt that used up the retry schedule was refused for now as well, so it states both. A row that was stopped
-    /// at the last check is no attempt.
+    /// at the last check is no attempt, nor is a timeout.
     var events: [DeliveryEvent] {
-        let facts = fact == .expired ? [.deferred, .expired] : [fact]
+        let facts = fact == .expired && state == .deferred ? [.deferred, .expired] : [fact]
         return facts.map { fact in
             DeliveryEvent(
                 id: "sender/\(delivery)/\(attempt)/\(fact.rawValue)", source: "/rollcall/sender", delivery: delivery,
                 district: district, fact: fact, occurredAtMicroseconds: settledAtMicroseconds,
-                attempt: state == .stopped
+                attempt: state == .stopped || state == .timedOut
                     ? nil : DeliveryEvent.Attempt(number: attempt, atMicroseconds: wireAtMicroseconds),
                 evidence: reply)
         }

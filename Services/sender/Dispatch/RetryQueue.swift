@@ -23,8 +23,7 @@ struct RetryQueue: Sendable {
     /// Up to when a retry of blast `b` is due: all of them once it is cancelled or its time has passed, so that their
     /// recipients are told at once.
     private static let horizon = """
-        CASE WHEN b.cancelled_at IS NOT NULL OR b.not_after <= clock_timestamp() THEN 'infinity'
-             ELSE clock_timestamp() END
+        CASE WHEN \(BlastGate.hasEnded) THEN 'infinity' ELSE clock_timestamp() END
         """
 
     /// Emergency first, the others in random order, so that senders side by side spread.
@@ -36,14 +35,14 @@ struct RetryQueue: Sendable {
                  FROM (SELECT FROM attempt a
                         WHERE a.blast_id = b.blast_id AND a.next_at <= \(horizon) LIMIT 1000) s) d
          WHERE b.state = 'sending' AND d.n > 0
-           AND (b.cancelled_at IS NOT NULL OR b.not_after <= clock_timestamp()
-                OR b.paused_at IS NULL AND (b.class = 'emergency' OR \(Wire.guardIsFresh("$2"))))
+           AND (\(BlastGate.hasEnded)
+                OR NOT \(BlastGate.isHeld()) AND (b.class = 'emergency' OR \(Wire.guardIsFresh("$2"))))
          ORDER BY b.class = 'emergency' DESC, random()
          LIMIT $1
         """
     static let due = """
         SELECT a.recipient_no, a.attempt_no, a.chunk_no, a.state = 'resend' AS resend, a.address_hash, r.address, r.name,
-               r.person_ref, r.school, r.fields::text AS fields,
+               r.person_ref, r.person_kind, r.school, r.locale, r.fields::text AS fields,
                (SELECT count(*) FROM attempt d
                  WHERE d.blast_id = $1 AND d.recipient_no = a.recipient_no AND d.state = 'deferred') AS deferrals
           FROM attempt a

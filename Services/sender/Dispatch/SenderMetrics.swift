@@ -10,6 +10,10 @@ struct SenderMetrics: Sendable {
     let leaseLost: Counter
     let guardStale: Counter
     let emergencyUnscreened: Counter
+    let breakerTrips: Counter
+    let blastsHeld: Gauge
+    let blastsStalled: Gauge
+    let operatorPause: Gauge
     let factsReported: Counter
     let malformed: Counter
     private let registry: Metrics
@@ -35,6 +39,14 @@ struct SenderMetrics: Sendable {
         emergencyUnscreened = registry.counter(
             "rollcall_sender_emergency_unscreened_chunks_total",
             help: "Chunks of emergency blasts sent without the guard's answer.")
+        breakerTrips = registry.counter(
+            "rollcall_sender_breaker_trips_total", help: "Times that a blast had too many bad addresses.")
+        blastsHeld = registry.gauge(
+            "rollcall_sender_blasts_held", help: "Blasts that the breaker stopped and nobody has resumed.")
+        blastsStalled = registry.gauge(
+            "rollcall_sender_blasts_stalled", help: "Blasts that could be sent and of which nothing was handed over.")
+        operatorPause = registry.gauge(
+            "rollcall_sender_operator_pause", help: "1 while operators stop all sending.")
         factsReported = registry.counter(
             "rollcall_sender_facts_reported_total", help: "Delivery events acknowledged by the broker.")
         malformed = registry.counter(
@@ -47,14 +59,6 @@ struct SenderMetrics: Sendable {
         ).increment()
     }
 
-    /// Reads gauges that others keep.
-    func watch(slots: HandOverSlots, connections: @escaping @Sendable () -> Int) {
-        registry.gauge("rollcall_sender_open_connections", help: "Open SMTP connections.") { Double(connections()) }
-        registry.gauge("rollcall_sender_on_the_wire", help: "Messages between WIRE and their durable outcome.") {
-            Double(slots.inUse)
-        }
-    }
-}
     /// What one relay did with one message.
     func answered(relay: String, _ outcome: String) {
         registry.counter(
@@ -82,3 +86,11 @@ struct SenderMetrics: Sendable {
         ) { isUsable() ? 1 : 0 }
     }
 
+    /// Reads gauges that others keep.
+    func watch(slots: HandOverSlots, connections: @escaping @Sendable () -> Int) {
+        registry.gauge("rollcall_sender_open_connections", help: "Open SMTP connections.") { Double(connections()) }
+        registry.gauge("rollcall_sender_on_the_wire", help: "Messages between WIRE and their durable outcome.") {
+            Double(slots.inUse)
+        }
+    }
+}

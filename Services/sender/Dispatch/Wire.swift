@@ -28,7 +28,7 @@ enum WireResult: Sendable, Equatable {
     case decided([WireVerdict])
     /// Nothing was written: this process no longer holds its lease.
     case leaseLost
-    /// Nothing was written: somebody paused the blast.
+    /// Nothing was written: the blast is held (`BlastGate.isHeld`).
     case paused
     /// Nothing was written: what bounced a moment ago may not be known yet.
     case guardStale

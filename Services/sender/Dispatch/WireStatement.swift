@@ -19,10 +19,8 @@ extension Wire {
         WITH gate AS MATERIALIZED (
             SELECT b.district_id, b.category, b.content_window, b.class = 'emergency' AS emergency,
                    b.class = 'emergency' OR b.parent_blast_id IS NOT NULL AS claimless,
-                   CASE WHEN b.cancelled_at IS NOT NULL THEN 'the blast was cancelled'
-                        WHEN b.not_after <= clock_timestamp() THEN 'the time after which it was not to be sent has passed'
-                   END AS ended,
-                   b.paused_at IS NOT NULL AS paused,
+                   \(BlastGate.endReason) AS ended,
+                   \(BlastGate.isHeld()) AS paused,
                    EXISTS (SELECT FROM sender_lease l
                             WHERE l.token = $2
                               AND l.lease_until > clock_timestamp() + $3 * interval '1 microsecond') AS lease_live,

@@ -11,6 +11,7 @@ struct Caller: Sendable {
     }
 
     let district: Int64
+    let keyID: String
     /// The key's label, for the record of who made what.
     let label: String
 
@@ -28,7 +29,7 @@ struct Caller: Sendable {
         guard scopes.contains(where: { granted.contains($0.rawValue) }) else {
             throw IntakeProblems.forbidden(needed: scopes.map(\.rawValue).joined(separator: " or "))
         }
-        return Caller(district: try row.int("district_id"), label: try row.string("label"))
+        return Caller(district: try row.int("district_id"), keyID: key.id, label: try row.string("label"))
     }
 
     private static func presentedKey(_ header: String) -> APIKey? {

@@ -13,6 +13,8 @@ struct IntakeLimits: Sendable {
     var uploadDeadline = Duration.seconds(900)
     /// Lists of one district that are taken in at the same time by one process.
     var uploadsPerDistrict = 2
+    /// How long an order waits for a second person's approval.
+    var approvalWithin = Duration.seconds(86400)
 
     init() {}
 
@@ -21,11 +23,12 @@ struct IntakeLimits: Sendable {
         list.octets = settings[Self.listOctetsSetting]
         list.rows = settings[Self.listRowsSetting]
         uploadDeadline = settings[Self.uploadDeadlineSetting]
+        approvalWithin = settings[Self.approvalWithinSetting]
     }
 
     /// To be declared by the program.
     static let settings: [any DeclaredSetting] = [
-        blastOctetsSetting, listOctetsSetting, listRowsSetting, uploadDeadlineSetting,
+        blastOctetsSetting, listOctetsSetting, listRowsSetting, uploadDeadlineSetting, approvalWithinSetting,
     ]
 
     private static let blastOctetsSetting = Setting.int(
@@ -36,6 +39,9 @@ struct IntakeLimits: Sendable {
         doc: "largest list of recipients, in octets")
     private static let listRowsSetting = Setting.int(
         "sender.list.rows", default: 2_000_000, in: 1...10_000_000, doc: "largest list of recipients, in recipients")
+    private static let approvalWithinSetting = Setting.duration(
+        "sender.approval.within", default: .seconds(86400), in: .seconds(1) ... .seconds(30 * 86400),
+        doc: "how long an order waits for a second person's approval before it is cancelled")
     private static let uploadDeadlineSetting = Setting.duration(
         "sender.list.deadline", default: .seconds(900), in: .seconds(1) ... .seconds(7200),
         doc: "time that a list may take to arrive and be stored")

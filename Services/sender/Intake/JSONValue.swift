@@ -1,5 +1,5 @@
 /// A JSON value whose shape is not known before it is read, so that a wrong member can be named.
-enum JSONValue: Decodable, Equatable {
+enum JSONValue: Decodable, Equatable, Sendable {
     case null
     case truth(Bool)
     case number(Double)

@@ -15,6 +15,8 @@ struct SendOrder: Sendable {
         let chunks: Int64
         let links: Int64
         let send_requested_at: String
+        /// Until then somebody else has to approve it; left out when nobody has to.
+        let approval_until: String?
     }
 
     let blast: BlastID
@@ -62,18 +64,29 @@ struct SendOrder: Sendable {
         SELECT $1, c + 1, $2, $3, c * $5 + 1, least((c + 1) * $5, $4)
           FROM generate_series(0, ($4::int - 1) / $5::int) AS c
         """
+    /// An emergency waits for nobody's approval.
     private static let start = """
-        UPDATE blast SET state = 'sending', send_requested_at = clock_timestamp(), content_hash = $2 WHERE blast_id = $1
+        UPDATE blast b
+           SET state = CASE WHEN n.approval THEN 'awaiting_approval'
+                            WHEN b.send_at > clock_timestamp() THEN 'scheduled' ELSE 'sending' END,
+               send_requested_at = clock_timestamp(), requested_by = $3, requested_by_key = $4, content_hash = $2,
+               approval_until = CASE WHEN n.approval THEN clock_timestamp() + $5 * interval '1 microsecond' END
+          FROM (SELECT d.district_id, b.class <> 'emergency' AND coalesce(b.audience > d.approval_above, false)
+                       AS approval
+                  FROM blast b JOIN district d USING (district_id) WHERE b.blast_id = $1) n
+         WHERE b.blast_id = $1 AND n.district_id = b.district_id
         """
     private static let receipt = """
-        SELECT b.blast_id, b.audience, b.send_requested_at,
+        SELECT b.blast_id, b.audience, b.send_requested_at, b.approval_until,
                (SELECT count(*) FROM chunk c WHERE c.blast_id = b.blast_id) AS chunks,
                (SELECT count(*) FROM blast_link l WHERE l.blast_id = b.blast_id) AS links
           FROM blast b WHERE b.blast_id = $1
         """
 
     /// Everything of the order is stored in one transaction, or nothing is.
-    func place(by caller: Caller, chunkSize: Int, pool: PostgresPool) async throws -> Receipt {
+    func place(
+        by caller: Caller, chunkSize: Int, approvalWithin: Duration, pool: PostgresPool
+    ) async throws -> Receipt {
         try await pool.withDistrict(caller.district) { connection in
             let document = try await BlastStore.lock(blast, on: connection)
             let claim: [PostgresParameter] = [
@@ -101,18 +114,18 @@ struct SendOrder: Sendable {
                     .uuid(blast), .int(caller.district), .text(document.class),
                     .int4(Int32(clamping: document.audience)), .int4(Int32(clamping: chunkSize)),
                 ])
-            _ = try await connection.query(Self.start, [.uuid(blast), .bytes(try Self.commonContent(document))])
+            _ = try await connection.query("DELETE FROM list_part WHERE blast_id = $1", [.uuid(blast)])
+            let message = try await DraftMessage.document(
+                document, of: blast, district: caller.district, on: connection)
+            _ = try await connection.query(
+                Self.start,
+                [
+                    .uuid(blast), .bytes(DraftMessage.commonContent(message, tags: try document.tags())),
+                    .text(caller.label), .text(caller.keyID),
+                    .int(approvalWithin.wholeMicroseconds),
+                ])
             return try await receipt(on: connection)
         }
-    }
-
-    /// The content that all recipients share, as the hand-over will hash it: with it the guard can tell early who had it
-    /// within the window (I-14). Nil when each recipient reads something else.
-    private static func commonContent(_ document: BlastResource) throws -> [UInt8]? {
-        guard try document.tags().isEmpty else { return nil }
-        let message = try MessageTemplate(subject: document.subject, html: document.html, text: document.text).render(
-            [:])
-        return ContentHash.of(subject: message.subject, text: message.text, html: message.html)
     }
 
     private func receipt(on connection: PostgresConnection) async throws -> Receipt {
@@ -121,7 +134,10 @@ struct SendOrder: Sendable {
         return Receipt(
             blast_id: blast.description, audience: try row.int("audience"), chunks: try row.int("chunks"),
             links: try row.int("links"),
-            send_requested_at: Timestamp.string(microseconds: try row.timestampMicroseconds("send_requested_at")))
+            send_requested_at: Timestamp.string(microseconds: try row.timestampMicroseconds("send_requested_at")),
+            approval_until: try row.optionalTimestampMicroseconds("approval_until").map {
+                Timestamp.string(microseconds: $0)
+            })
     }
 
     private static func check(_ document: BlastResource) throws {

@@ -35,6 +35,7 @@ public enum DeliveryFact: UInt8, CaseIterable, Sendable {
     case machineOpen = 46
     case machineClick = 47
     case autoresponded = 48
+    case unconfirmed = 49
 
     /// The fact's published name: stable, lower snake case, used on topics, in the API and in SQL.
     public var name: String {
@@ -70,6 +71,7 @@ public enum DeliveryFact: UInt8, CaseIterable, Sendable {
         case .machineOpen: "machine_open"
         case .machineClick: "machine_click"
         case .autoresponded: "autoresponded"
+        case .unconfirmed: "unconfirmed"
         }
     }
 

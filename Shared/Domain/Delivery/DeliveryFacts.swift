@@ -31,7 +31,16 @@ public struct DeliveryFacts: Hashable, Sendable {
     }
 
     /// The known facts in rank order, lowest first.
-    public var facts: [DeliveryFact] { DeliveryFact.allCases.filter(contains) }
+    public var facts: [DeliveryFact] {
+        var rest = UInt64(bitPattern: bits)
+        var facts: [DeliveryFact] = []
+        facts.reserveCapacity(rest.nonzeroBitCount)
+        while rest != 0 {
+            if let fact = DeliveryFact(rawValue: UInt8(rest.trailingZeroBitCount)) { facts.append(fact) }
+            rest &= rest - 1
+        }
+        return facts
+    }
     public var names: [String] { facts.map(\.name) }
 
     /// A late bounce is derived, never stored: the receiving side first confirmed, then returned the message
@@ -44,7 +53,7 @@ public struct DeliveryFacts: Hashable, Sendable {
 // The published masks.
 extension DeliveryFacts {
     /// Facts kept as evidence that never show as a status (K-12, K-13).
-    public static let evidenceOnly = DeliveryFacts(.machineOpen, .machineClick, .autoresponded)
+    public static let evidenceOnly = DeliveryFacts(.machineOpen, .machineClick, .autoresponded, .unconfirmed)
 
     /// Every status-bearing fact.
     public static let canonicalMask = DeliveryFacts(DeliveryFact.allCases).subtracting(evidenceOnly)
@@ -58,7 +67,7 @@ extension DeliveryFacts {
     public static let finalMask = excludedMask.union(
         DeliveryFacts(
             .unknown, .notSent, .expired, .bounced, .bouncedInvalid, .delivered, .opened, .clicked, .acknowledged,
-            .responded, .optedOut, .complained))
+            .responded, .optedOut, .complained, .unconfirmed))
 
     /// The sender has nothing left to do: excluded, handed over, or given up.
     public static let handedOverMask = finalMask.union(DeliveryFacts(.sent, .delayed))

@@ -4,7 +4,7 @@ CREATE TABLE blast (
     blast_id uuid PRIMARY KEY,
     district_id bigint NOT NULL REFERENCES district,
     parent_blast_id uuid,
-    channel text NOT NULL DEFAULT 'email' CHECK (channel IN ('email', 'sms')),
+    channels text[] NOT NULL DEFAULT '{email}' CHECK (channels <@ '{email,sms}' AND channels <> '{}'),
     class text NOT NULL DEFAULT 'general' CHECK (class IN ('general', 'emergency')),
     category text NOT NULL DEFAULT 'general',
     school text,
@@ -15,10 +15,17 @@ CREATE TABLE blast (
     from_name text,
     reply_to text,
     in_doubt_policy text NOT NULL CHECK (in_doubt_policy IN ('at_most_once', 'at_least_once')),
-    dedupe_address boolean NOT NULL DEFAULT true,
+    -- when a second message to an address is one too many (K-03): always, when it reads the same, or when it is about the
+    -- same person
+    dedupe_key text NOT NULL DEFAULT 'address' CHECK (dedupe_key IN ('address', 'address+content', 'address+person')),
+    -- what a reader may answer (C-16)
+    answers text[] NOT NULL DEFAULT '{}',
     content_window interval NOT NULL DEFAULT interval '4 hours',
     not_after timestamptz,
-    state text NOT NULL DEFAULT 'draft' CHECK (state IN ('draft', 'sending', 'sent')),
+    -- not before this time
+    send_at timestamptz,
+    state text NOT NULL DEFAULT 'draft'
+        CHECK (state IN ('draft', 'awaiting_approval', 'scheduled', 'sending', 'sent')),
     -- what everybody would read, when the templates have no merge field; null otherwise
     content_hash bytea,
     audience int NOT NULL DEFAULT 0 CHECK (audience >= 0),
@@ -27,8 +34,27 @@ CREATE TABLE blast (
     created_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     send_requested_at timestamptz,
+    -- the label of the key that ordered it, and the key
+    requested_by text,
+    requested_by_key text,
+    -- needs a second person's approval until then; without it nothing is sent
+    approval_until timestamptz,
+    approved_at timestamptz,
+    approved_by text,
+    -- when sending began, if that was later than the order
+    released_at timestamptz,
     paused_at timestamptz,
+    resumed_at timestamptz,
     cancelled_at timestamptz,
+    -- stopped by the breaker, until resumed_at is later; after so many recipients tried
+    held_at timestamptz,
+    held_reason text,
+    held_after bigint,
+    -- since when it could be sent and nothing was handed over; when that was reported
+    idle_since timestamptz,
+    stall_reported_at timestamptz,
+    -- the first recipient number not yet looked at for results that never came; null when all were
+    timeouts_from int DEFAULT 1,
     sending_ended_at timestamptz,
     expires_at timestamptz,
     CHECK ((state = 'draft') = (send_requested_at IS NULL)),
@@ -36,14 +62,30 @@ CREATE TABLE blast (
 );
 CREATE INDEX blast_by_district ON blast (district_id, blast_id DESC);
 CREATE INDEX blast_sending ON blast (blast_id) WHERE state = 'sending';
+CREATE INDEX blast_waiting ON blast (blast_id) WHERE state IN ('awaiting_approval', 'scheduled');
+CREATE INDEX blast_timeouts ON blast (sending_ended_at) WHERE state = 'sent' AND timeouts_from IS NOT NULL;
+CREATE INDEX blast_children ON blast (parent_blast_id) WHERE parent_blast_id IS NOT NULL;
 SELECT protect_tenant_table('blast', '{rollcall_intake}',
                             '{rollcall_dispatch,rollcall_ingester,rollcall_projector,rollcall_guard}');
 -- Nothing of a document is readable once it has expired (I-22).
 CREATE POLICY rollcall_report ON blast TO rollcall_report
     USING (district_id = current_district() AND (expires_at IS NULL OR expires_at > now()));
 GRANT SELECT, INSERT, UPDATE, DELETE ON blast TO rollcall_intake;
-GRANT SELECT, UPDATE (state, sending_ended_at, expires_at) ON blast TO rollcall_dispatch;
+GRANT SELECT, UPDATE (state, released_at, sending_ended_at, expires_at, held_at, held_reason, held_after, idle_since,
+                      stall_reported_at, timeouts_from) ON blast TO rollcall_dispatch;
 GRANT SELECT ON blast TO rollcall_report, rollcall_ingester, rollcall_projector, rollcall_guard;
+
+-- The operators' stop of all sending, in every district: at most one is in force. Written with the operator's tool.
+CREATE TABLE operator_pause (
+    begun_at timestamptz PRIMARY KEY DEFAULT clock_timestamp(),
+    begun_by text NOT NULL,
+    reason text NOT NULL,
+    includes_emergency boolean NOT NULL DEFAULT false,
+    ended_at timestamptz,
+    ended_by text
+);
+CREATE UNIQUE INDEX operator_pause_in_force ON operator_pause ((true)) WHERE ended_at IS NULL;
+GRANT SELECT ON operator_pause TO rollcall_dispatch, rollcall_report;
 
 CREATE TABLE idempotency_key (
     district_id bigint NOT NULL REFERENCES district,
@@ -74,7 +116,8 @@ CREATE TABLE recipient (
     recipient_no int NOT NULL CHECK (recipient_no > 0),
     district_id bigint NOT NULL,
     line_no int NOT NULL,
-    -- as uploaded; empty when the list had none
+    channel text NOT NULL DEFAULT 'email' CHECK (channel IN ('email', 'sms')),
+    -- as uploaded, a telephone number in E.164; empty when the list had none
     address text NOT NULL,
     -- HMAC-SHA-256 of the matching form under the district's key; null when the address cannot be used
     address_hash bytea,
@@ -83,9 +126,14 @@ CREATE TABLE recipient (
     fault_reason text,
     name text,
     person_ref text,
+    person_kind text CHECK (person_kind IN ('family', 'student', 'staff')),
     school text,
+    -- BCP 47
+    locale text,
     -- broadcast types this address is meant for; null means all
     categories text[],
+    -- broadcast types for which consent was refused, * for all; null means none
+    consent_refused text[],
     fields jsonb NOT NULL DEFAULT '{}',
     PRIMARY KEY (blast_id, recipient_no),
     CHECK ((address_hash IS NULL) = (fault IS NOT NULL))
@@ -95,6 +143,50 @@ INSERT INTO daily_table VALUES ('recipient');
 SELECT protect_tenant_table('recipient', '{rollcall_intake,rollcall_report}', '{rollcall_dispatch,rollcall_guard}');
 GRANT SELECT, INSERT, DELETE ON recipient TO rollcall_intake;
 GRANT SELECT ON recipient TO rollcall_report, rollcall_dispatch, rollcall_guard;
+
+-- A list that arrives in parts, before they are put together: octets as sent, cut anywhere.
+CREATE TABLE list_part (
+    blast_id uuid NOT NULL REFERENCES blast ON DELETE CASCADE,
+    part_no int NOT NULL CHECK (part_no BETWEEN 1 AND 10000),
+    district_id bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    content bytea NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (blast_id, part_no)
+);
+ALTER TABLE list_part ALTER COLUMN content SET STORAGE EXTERNAL;
+SELECT protect_tenant_table('list_part', '{rollcall_intake}', '{}');
+GRANT SELECT, INSERT, DELETE ON list_part TO rollcall_intake;
+
+-- Files that go with every message of a blast.
+CREATE TABLE blast_attachment (
+    blast_id uuid NOT NULL REFERENCES blast ON DELETE CASCADE,
+    name text NOT NULL,
+    district_id bigint NOT NULL,
+    media_type text NOT NULL,
+    sha256 bytea NOT NULL,
+    content bytea NOT NULL,
+    added_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (blast_id, name)
+);
+ALTER TABLE blast_attachment ALTER COLUMN content SET STORAGE EXTERNAL;
+SELECT protect_tenant_table('blast_attachment', '{rollcall_intake}', '{rollcall_dispatch}');
+GRANT SELECT, INSERT, DELETE ON blast_attachment TO rollcall_intake;
+GRANT SELECT ON blast_attachment TO rollcall_dispatch;
+
+-- Test messages: no delivery, no claim, no count; kept so that their number is bounded and it is known who sent them.
+CREATE TABLE test_message (
+    blast_id uuid NOT NULL REFERENCES blast ON DELETE CASCADE,
+    test_no bigint GENERATED ALWAYS AS IDENTITY,
+    district_id bigint NOT NULL,
+    address_hash bytea NOT NULL,
+    sent_by text NOT NULL,
+    sent_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (blast_id, test_no)
+);
+CREATE INDEX test_message_by_district ON test_message (district_id, sent_at);
+SELECT protect_tenant_table('test_message', '{rollcall_intake}', '{}');
+GRANT SELECT, INSERT ON test_message TO rollcall_intake;
 
 -- A range of recipient numbers: the unit of screening and of work.
 CREATE TABLE chunk (

@@ -17,7 +17,7 @@ CREATE TABLE attempt (
     district_id bigint NOT NULL,
     chunk_no int NOT NULL,
     state text NOT NULL CHECK (state IN ('wire', 'accepted', 'rejected', 'deferred', 'in_doubt', 'resolved_sent',
-                                         'unknown', 'resend', 'stopped', 'requeued')),
+                                         'unknown', 'resend', 'stopped', 'requeued', 'timed_out')),
     -- the fact this attempt ended in, to be reported; null while on the wire or without news
     fact smallint,
     lease_token uuid,

@@ -1,0 +1,174 @@
+import ArgumentParser
+import Foundation
+
+/// What the commands about one blast need to reach the sender.
+struct SenderOptions: ParsableArguments {
+    @Option(help: "The sender's address, such as http://127.0.0.1:8080.") var url: String?
+    @Option(help: "The API key; better set ROLLCALL_API_KEY.") var key: String?
+
+    func client() throws -> APIClient {
+        guard let url else { throw ValidationError("Give the sender's address: --url.") }
+        return try APIClient(base: url, key: key)
+    }
+}
+
+// swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
+/// A blast as the sender's API describes it.
+struct SenderBlast: Decodable {
+    let blast_id: String
+    let state: String
+    let send_at: String?
+    let approval_until: String?
+    let paused_at: String?
+    let held_at: String?
+    let held_reason: String?
+    let cancelled_at: String?
+
+    var line: String {
+        var parts = ["blast \(blast_id): \(state.replacingOccurrences(of: "_", with: " "))"]
+        if state == "awaiting_approval", let approval_until { parts.append("to be approved until \(approval_until)") }
+        if state != "sent", state != "sending", let send_at { parts.append("to be sent at \(send_at)") }
+        if let cancelled_at { parts.append("cancelled at \(cancelled_at)") }
+        if let paused_at { parts.append("paused since \(paused_at)") }
+        if let held_at { parts.append("held since \(held_at): \(held_reason ?? "")") }
+        return Terminal.plain(parts.joined(separator: ", "))
+    }
+
+    static func control(_ blast: String, _ verb: String, json: Data? = nil, _ options: SenderOptions) async throws {
+        let answer = try await options.client().post("v1/blasts/\(try path(blast))/\(verb)", json: json)
+        Terminal.say(try answer.decoded(SenderBlast.self).line)
+    }
+
+    static func path(_ blast: String) throws -> String {
+        guard UUID(uuidString: blast) != nil else {
+            throw Failure("\(Terminal.plain(blast)) is no blast's id", code: 64)
+        }
+        return blast
+    }
+}
+
+struct Pause: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Pause a blast, or all sending.",
+        discussion: """
+            'rollcall pause BLAST' asks the sender. 'rollcall pause --all' is for operators and goes to the database: \
+            every sender stops at its next check, in every district; what is on the wire at that moment is finished. \
+            Emergencies go on unless --include-emergency says otherwise. No status changes while sending waits.
+            """)
+
+    @Argument(help: "The blast.") var blast: String?
+    @Flag(help: "All blasts of all districts.") var all = false
+    @Flag(help: "With --all: emergencies wait too.") var includeEmergency = false
+    @Option(help: "With --all: why, for the record.") var reason: String?
+    @Flag(help: "Show whether all sending is paused, and change nothing.") var status = false
+    @OptionGroup var sender: SenderOptions
+
+    func validate() throws {
+        guard [blast != nil, all, status].count(where: { $0 }) == 1 else {
+            throw ValidationError("Give one of: a blast, --all, --status.")
+        }
+        guard all || (!includeEmergency && reason == nil) else {
+            throw ValidationError("--include-emergency and --reason belong to --all.")
+        }
+        if all, (reason ?? "").isEmpty { throw ValidationError("--all needs a --reason, which everybody will read.") }
+    }
+
+    func run() async throws {
+        if let blast { return try await SenderBlast.control(blast, "pause", sender) }
+        if status { return try await OperatorPause.show() }
+        try await OperatorPause.begin(reason: reason ?? "", includesEmergency: includeEmergency)
+    }
+}
+
+struct Resume: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Resume a blast that was paused or held, or all sending.")
+
+    @Argument(help: "The blast.") var blast: String?
+    @Flag(help: "End 'pause --all'. Blasts that were paused one by one stay so.") var all = false
+    @OptionGroup var sender: SenderOptions
+
+    func validate() throws {
+        guard (blast != nil) != all else { throw ValidationError("Give a blast or --all.") }
+    }
+
+    func run() async throws {
+        if let blast { return try await SenderBlast.control(blast, "resume", sender) }
+        try await OperatorPause.end()
+    }
+}
+
+struct Cancel: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Cancel a blast: who was not sent to yet will not be, and reads Cancelled.")
+
+    @Argument(help: "The blast.") var blast: String
+    @OptionGroup var sender: SenderOptions
+
+    func run() async throws { try await SenderBlast.control(blast, "cancel", sender) }
+}
+
+struct Approve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Approve a blast that somebody else ordered.",
+        discussion: "Needed above the size that the district chose: 'rollcall districts rules'.")
+
+    @Argument(help: "The blast.") var blast: String
+    @OptionGroup var sender: SenderOptions
+
+    func run() async throws { try await SenderBlast.control(blast, "approve", sender) }
+}
+
+struct Schedule: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Set or change when a blast that is not being sent yet is to be sent.")
+
+    @Argument(help: "The blast.") var blast: String
+    @Option(help: "When, such as 2026-11-23T07:30:00-06:00; at most 30 days ahead.") var at: String?
+    @Flag(help: "As soon as it may.") var now = false
+    @OptionGroup var sender: SenderOptions
+
+    func validate() throws {
+        guard (at != nil) != now else { throw ValidationError("Give --at or --now.") }
+    }
+
+    func run() async throws {
+        let body = try JSONSerialization.data(withJSONObject: at.map { ["send_at": $0] } ?? [:])
+        try await SenderBlast.control(blast, "schedule", json: body, sender)
+    }
+}
+
+struct FollowUp: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make a draft to those of a blast's recipients whose delivery stands in a stated way.",
+        discussion: """
+            The draft has the earlier blast's content and the chosen rows of its list; send it with its own order. \
+            Whom the earlier blast may still reach by itself is left out.
+            """)
+
+    @Argument(help: "The earlier blast.") var blast: String
+    @Option(help: "not_handed_over, not_acknowledged, or a status word.") var to: String
+    @Option(help: "The vocabulary of the word.") var vocabulary: String?
+    @Option(help: "Another subject.") var subject: String?
+    @OptionGroup var sender: SenderOptions
+
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
+    private struct Made: Decodable {
+        let blast_id: String
+        let audience: Int
+        let in_progress: Int
+    }
+
+    func run() async throws {
+        var order = ["to": to]
+        order["vocabulary"] = vocabulary
+        order["subject"] = subject
+        let body = try JSONSerialization.data(withJSONObject: order, options: .sortedKeys)
+        let path = "v1/blasts/\(try SenderBlast.path(blast))/follow-up"
+        let made = try await sender.client().post(path, json: body).decoded(Made.self)
+        if made.in_progress > 0 {
+            Terminal.complain("\(made.in_progress) more match and may still be reached by the earlier blast")
+        }
+        Terminal.say("blast \(made.blast_id): a draft to \(made.audience) recipients")
+    }
+}
