@@ -82,18 +82,18 @@ actor PartitionWorker {
         }
     }
 
-    func project(_ records: [ConsumerRecord]) async throws -> Outcome {
-        var records = records[...]
+    /// - Parameter ahead: the same records, read already.
+    func project(_ all: [ConsumerRecord], read ahead: ReadBatch? = nil) async throws -> Outcome {
+        var records = all[...]
         if isAwaitingTail, let first = records.first {
-            guard first.offset == ownership.nextOffset - 1, first.header("ce_id") == ownership.tailEventID else {
-                return .historyRestarted
-            }
+            guard first.offset == ownership.nextOffset - 1, ReadBatch.identity(of: first) == ownership.tailEventID
+            else { return .historyRestarted }
             isAwaitingTail = false
             records = records.dropFirst()
         }
         records = records.drop { $0.offset < ownership.nextOffset }
         guard !records.isEmpty else { return .projected }
-        let batch = ReadBatch(Array(records))
+        let batch = if let ahead, records.count == all.count { ahead } else { ReadBatch(Array(records)) }
         let fold = try await commitWhilePublishing(batch)
         FaultPoint.reach("projector.after-commit")
         ownership.nextOffset = batch.tail.nextOffset

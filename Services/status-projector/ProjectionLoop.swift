@@ -41,7 +41,8 @@ struct ProjectionLoop: Service {
         metrics = ProjectorMetrics(context.metrics)
         stuck = context.stuckLoop("projection")
         store = ProjectionStore(
-            projection: configuration.projection, topic: configuration.source.name, database: database)
+            projection: configuration.projection, topic: configuration.source.name, database: database,
+            folding: metrics.folding)
     }
 
     func run() async throws {
@@ -92,6 +93,8 @@ struct ProjectionLoop: Service {
         let loop: ProjectionLoop
         var workers: [Int32: PartitionWorker] = [:]
         var clusterID = ""
+        /// Taken from the consumer while the step before was being projected.
+        var ahead: ReadStep?
         /// Partitions were given and taken; it may be none.
         var isAssigned = false
         var lastClusterCheck = ContinuousClock.now
@@ -103,19 +106,30 @@ struct ProjectionLoop: Service {
         }
 
         mutating func turn() async throws {
-            var wait = Duration.milliseconds(200)
-            for worker in workers.values where await worker.hasUnpublished { wait = .zero }
-            switch try await consumer.next(max: loop.configuration.batchMax, wait: wait) {
+            let read = try await nextStep()
+            switch read.step {
             case .assigned(let partitions): try await take(partitions)
             case .revoked:
                 try await release()
                 try await consumer.unassign()
-            case .records(let records): try await project(records)
+            case .records: try await project(read.pieces)
             case .offsetOutOfRange(let partition): try await outOfRange(partition)
             case .endOfPartition(let partition, let nextOffset): try await ended(partition, nextOffset)
             case .idle: try await flush()
             }
             try await watch()
+        }
+
+        private mutating func nextStep() async throws -> ReadStep {
+            if let read = ahead {
+                ahead = nil
+                return read
+            }
+            var wait = Duration.milliseconds(200)
+            for worker in workers.values where await worker.hasUnpublished { wait = .zero }
+            return try await ReadStep.next(
+                of: consumer, batchMax: loop.configuration.batchMax, partitions: workers.count, wait: wait,
+                decoding: loop.metrics.decoding)
         }
 
         mutating func release() async throws {
@@ -153,13 +167,15 @@ struct ProjectionLoop: Service {
                     ])
             }
             let worker = PartitionWorker(
-                ownership, store: loop.store, publisher: StatusPublisher(producer: loop.producer),
+                ownership, store: loop.store,
+                publisher: StatusPublisher(producer: loop.producer, encoding: loop.metrics.encoding),
                 metrics: loop.metrics, tailDeadline: loop.configuration.tailDeadline)
             try await worker.recover()
             return worker
         }
 
-        private func assign() async throws {
+        private mutating func assign() async throws {
+            if ahead?.isAboutTheGroup == false { ahead = nil }
             var offsets: [TopicPartition: StartOffset] = [:]
             for (part, worker) in workers {
                 offsets[TopicPartition(topic: loop.configuration.source.name, partition: part)] = await worker.start
@@ -167,16 +183,26 @@ struct ProjectionLoop: Service {
             try await consumer.assign(offsets)
         }
 
-        private mutating func project(_ records: [ConsumerRecord]) async throws {
-            let batches = Dictionary(grouping: records, by: \.topicPartition.partition)
+        private mutating func project(_ batches: [Int32: [ReadStep.Piece]]) async throws {
             let workers = self.workers
+            async let following = ReadStep.next(
+                of: consumer, batchMax: loop.configuration.batchMax, partitions: workers.count, wait: .zero,
+                decoding: loop.metrics.decoding)
             let restarted = try await withThrowingTaskGroup(of: Int32?.self) { group in
-                for (part, batch) in batches {
+                for (part, pieces) in batches {
                     guard let worker = workers[part] else { continue }
-                    group.addTask { try await worker.project(batch) == .historyRestarted ? part : nil }
+                    group.addTask {
+                        for piece in pieces
+                        where try await worker.project(piece.records, read: piece.batch) == .historyRestarted {
+                            return part
+                        }
+                        return nil
+                    }
                 }
                 return try await group.reduce(into: [Int32]()) { list, part in if let part { list.append(part) } }
             }
+            let next = try await following
+            if case .idle = next.step { ahead = nil } else { ahead = next }
             for part in restarted { try await restart(part, reason: "another record stands where ours was") }
             var advice: [TopicPartition: Int64] = [:]
             for part in batches.keys where !restarted.contains(part) {

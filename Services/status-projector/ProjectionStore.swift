@@ -9,6 +9,8 @@ struct ProjectionStore: Sendable {
     let projection: String
     let topic: String
     let database: PostgresPool
+    /// Where the processor time of folding is counted.
+    var folding: Counter?
 
     /// Another owner has taken the partition: nothing was written.
     struct Fenced: Error {}
@@ -33,7 +35,7 @@ struct ProjectionStore: Sendable {
                 ])
             guard let row = fence.first else { throw Fenced() }
             var fold = Fold(states: try await states(of: batch.events, on: connection), seq: try row.int("seq"))
-            for event in batch.events { fold.apply(event) }
+            ThreadClock.charge(folding) { for event in batch.events { fold.apply(event) } }
             if !fold.changes.isEmpty {
                 try await write(fold, part: ownership.part, incarnation: ownership.incarnation, on: connection)
             }
@@ -71,73 +73,82 @@ struct ProjectionStore: Sendable {
         -> [DeliveryID: DeliveryState]
     {
         guard !events.isEmpty else { return [:] }
-        let deliveries = Array(Set(events.map(\.event.delivery))).sorted()
+        let deliveries = ThreadClock.charge(folding) { Array(Set(events.map(\.event.delivery))).sorted() }
         let rows = try await connection.query(
             """
-            SELECT d.blast_id, d.recipient_no, d.district_id, d.facts, d.last_seq, d.attempts, d.last_attempt_at,
-                   d.response, d.response_at, d.changed_at, d.person_ref
-              FROM unnest($1::uuid[], $2::int[]) AS e(blast_id, recipient_no)
+            SELECT e.position, d.district_id, d.facts, d.last_seq, d.attempts, d.last_attempt_at, d.response,
+                   d.response_at, d.changed_at, d.person_ref
+              FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS e(blast_id, recipient_no, position)
               JOIN delivery_status d ON d.blast_id = e.blast_id AND d.recipient_no = e.recipient_no
             """,
             [
                 .uuidArray(deliveries.map(\.blast)),
                 .int4Array(deliveries.map(\.recipientNumber)),
-            ])
+            ], inBinary: true)
+        return try ThreadClock.charge(folding) { try Self.states(of: deliveries, rows) }
+    }
+
+    private static func states(of deliveries: [DeliveryID], _ rows: PostgresRows) throws -> [DeliveryID: DeliveryState]
+    {
         var states: [DeliveryID: DeliveryState] = [:]
         states.reserveCapacity(rows.count)
         for row in rows {
-            let id = DeliveryID(blast: try row[0].blastID(), recipientNumber: try row[1].int32())
-            states[id] = DeliveryState(
-                district: DistrictID(try row[2].int()), facts: DeliveryFacts(bits: try row[3].int()),
-                lastSeq: try row[4].optionalInt(), attempts: try row[5].int32(),
-                lastAttemptAtMicroseconds: try row[6].optionalTimestampMicroseconds(),
-                response: try row[7].optionalString(),
-                responseAtMicroseconds: try row[8].optionalTimestampMicroseconds(),
-                changedAtMicroseconds: try row[9].optionalTimestampMicroseconds(),
-                personReference: try row[10].optionalString())
+            // Positions count from 1.
+            states[deliveries[Int(try row[0].int()) - 1]] = DeliveryState(
+                district: DistrictID(try row[1].int()), facts: DeliveryFacts(bits: try row[2].int()),
+                lastSeq: try row[3].optionalInt(), attempts: try row[4].int32(),
+                lastAttemptAtMicroseconds: try row[5].optionalTimestampMicroseconds(),
+                response: try row[6].optionalString(),
+                responseAtMicroseconds: try row[7].optionalTimestampMicroseconds(),
+                changedAtMicroseconds: try row[8].optionalTimestampMicroseconds(),
+                personReference: try row[9].optionalString())
         }
         return states
     }
 
     /// One statement: rows, history, counters, problem list and the batch's own record.
     private func write(_ fold: Fold, part: Int32, incarnation: Int32, on connection: PostgresConnection) async throws {
+        let written = try await connection.query(
+            Self.writeSQL, ThreadClock.charge(folding) { parameters(fold, part: part, incarnation: incarnation) })
+        guard let count = try written.first?.int("n"), count == Int64(fold.changed.count) else {
+            throw PostgresError(
+                .server, message: "\(fold.changed.count) deliveries were read but another number was updated")
+        }
+    }
+
+    /// What `writeSQL` names.
+    private func parameters(_ fold: Fold, part: Int32, incarnation: Int32) -> [PostgresParameter] {
         let rows = fold.changed.compactMap { id in fold.states[id].map { (id, $0) } }
         let log = fold.changes
         let deltas = fold.countDeltas
         let problems = log.filter { $0.newFact.map(Fold.problems.contains) == true }
-        let written = try await connection.query(
-            Self.writeSQL,
-            [
-                .int(Int64(part)), .int(Int64(incarnation)),
-                .uuidArray(rows.map(\.0.blast)), .int4Array(rows.map(\.0.recipientNumber)),
-                .int8Array(rows.map(\.1.facts.bits)), .int8OptionalArray(rows.map(\.1.lastSeq)),
-                .int4Array(rows.map(\.1.attempts)), .timestampArray(rows.map(\.1.lastAttemptAtMicroseconds)),
-                .textArray(rows.map(\.1.response)), .timestampArray(rows.map(\.1.responseAtMicroseconds)),
-                .timestampArray(rows.map(\.1.changedAtMicroseconds)),
-                .uuidArray(log.map(\.delivery.blast)),
-                .int4Array(log.map(\.delivery.recipientNumber)), .int8Array(log.map(\.seq)),
-                .int8OptionalArray(log.map(\.previousSeq)), .int8Array(log.map(\.state.district.number)),
-                .textArray(log.map(\.event.id)), .textArray(log.map(\.event.source)),
-                .int8OptionalArray(log.map { $0.newFact.map { Int64($0.rawValue) } }),
-                .int8Array(log.map(\.state.facts.bits)), .int4Array(log.map(\.state.attempts)),
-                .timestampArray(log.map(\.state.lastAttemptAtMicroseconds)), .textArray(log.map(\.state.response)),
-                .timestampArray(log.map(\.event.occurredAtMicroseconds)),
-                .timestampArray(log.map(\.recordedAtMicroseconds)),
-                .textArray(log.map { $0.event.evidence.isEmpty ? nil : $0.event.evidence }),
-                .uuidArray(deltas.map(\.blast)), .int8Array(deltas.map(\.facts.bits)),
-                .int8Array(deltas.map(\.district.number)), .int8Array(deltas.map(\.n)),
-                .uuidArray(problems.map(\.delivery.blast)),
-                .int4Array(problems.map(\.delivery.recipientNumber)),
-                .int4Array(problems.compactMap { $0.newFact.map { Int32($0.rawValue) } }),
-                .int8Array(problems.map(\.state.district.number)),
-                .text(projection), .int(log.first?.seq ?? 0), .int(log.last?.seq ?? 0),
-                .uuidArray(Set(log.map(\.delivery.blast)).sorted()),
-                .timestampArray(log.map(\.state.changedAtMicroseconds)),
-            ])
-        guard let count = try written.first?.int("n"), count == Int64(rows.count) else {
-            throw PostgresError(
-                .server, message: "\(rows.count) deliveries were read but another number was updated")
-        }
+        return [
+            .int(Int64(part)), .int(Int64(incarnation)),
+            .uuidArray(rows.map(\.0.blast)), .int4Array(rows.map(\.0.recipientNumber)),
+            .int8Array(rows.map(\.1.facts.bits)), .int8OptionalArray(rows.map(\.1.lastSeq)),
+            .int4Array(rows.map(\.1.attempts)), .timestampArray(rows.map(\.1.lastAttemptAtMicroseconds)),
+            .textArray(rows.map(\.1.response)), .timestampArray(rows.map(\.1.responseAtMicroseconds)),
+            .timestampArray(rows.map(\.1.changedAtMicroseconds)),
+            .uuidArray(log.map(\.delivery.blast)),
+            .int4Array(log.map(\.delivery.recipientNumber)), .int8Array(log.map(\.seq)),
+            .int8OptionalArray(log.map(\.previousSeq)), .int8Array(log.map(\.state.district.number)),
+            .textArray(log.map(\.event.id)), .textArray(log.map(\.event.source)),
+            .int8OptionalArray(log.map { $0.newFact.map { Int64($0.rawValue) } }),
+            .int8Array(log.map(\.state.facts.bits)), .int4Array(log.map(\.state.attempts)),
+            .timestampArray(log.map(\.state.lastAttemptAtMicroseconds)), .textArray(log.map(\.state.response)),
+            .timestampArray(log.map(\.event.occurredAtMicroseconds)),
+            .timestampArray(log.map(\.recordedAtMicroseconds)),
+            .textArray(log.map { $0.event.evidence.isEmpty ? nil : $0.event.evidence }),
+            .uuidArray(deltas.map(\.blast)), .int8Array(deltas.map(\.facts.bits)),
+            .int8Array(deltas.map(\.district.number)), .int8Array(deltas.map(\.n)),
+            .uuidArray(problems.map(\.delivery.blast)),
+            .int4Array(problems.map(\.delivery.recipientNumber)),
+            .int4Array(problems.compactMap { $0.newFact.map { Int32($0.rawValue) } }),
+            .int8Array(problems.map(\.state.district.number)),
+            .text(projection), .int(log.first?.seq ?? 0), .int(log.last?.seq ?? 0),
+            .uuidArray(Set(log.map(\.delivery.blast)).sorted()),
+            .timestampArray(log.map(\.state.changedAtMicroseconds)),
+        ]
     }
 
     private static let writeSQL = """

@@ -7,6 +7,10 @@ struct ProjectorMetrics: Sendable {
     let ambiguousCommits: Counter
     let fenced: Counter
     let incidents: Counter
+    /// Where the processor time goes; the broker's and the database's clients have threads of their own.
+    let decoding: Counter
+    let folding: Counter
+    let encoding: Counter
     private let applied: Counter
     private let repeated: Counter
     private let late: Counter
@@ -20,6 +24,14 @@ struct ProjectorMetrics: Sendable {
                 help: "Records read from the delivery events, by what became of them.",
                 labels: ["outcome": outcome])
         }
+        func processor(_ stage: String) -> Counter {
+            metrics.counter(
+                "rollcall_projector_cpu_microseconds_total", help: "Processor time by stage of the work.",
+                labels: ["stage": stage])
+        }
+        decoding = processor("decode")
+        folding = processor("fold")
+        encoding = processor("encode")
         applied = events("applied")
         repeated = events("repeated")
         late = events("late")

@@ -52,7 +52,7 @@ public struct DeliveryEvent: Sendable, Hashable {
             subject: delivery.description)
     }
 
-    public var key: [UInt8] { Array(delivery.description.utf8) }
+    public var key: [UInt8] { delivery.octets }
 
     public func value() throws -> [UInt8] {
         try StrictJSON.encode(
@@ -73,7 +73,7 @@ public struct DeliveryEvent: Sendable, Hashable {
         }
         guard let delivery = DeliveryID(attributes.subject) else { throw ContractError("ce_subject is not a delivery") }
         guard value.count <= 8192 else { throw ContractError("longer than 8192 octets") }
-        let body = try StrictJSON.decode(Body.self, from: value)
+        let body = if let plain = Body(plain: value) { plain } else { try StrictJSON.decode(Body.self, from: value) }
         guard let fact = DeliveryFact(name: body.fact) else {
             throw ContractError("unknown fact \(body.fact.prefix(60))")
         }
@@ -94,7 +94,7 @@ public struct DeliveryEvent: Sendable, Hashable {
     }
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
-    private struct Body: Codable {
+    fileprivate struct Body: Codable {
         let district: Int64
         let fact: String
         let attempt: AttemptBody?
@@ -102,7 +102,7 @@ public struct DeliveryEvent: Sendable, Hashable {
         let evidence: String?
     }
 
-    private struct AttemptBody: Codable {
+    fileprivate struct AttemptBody: Codable {
         let number: Int32
         let at: String
     }
@@ -112,5 +112,53 @@ public struct DeliveryEvent: Sendable, Hashable {
         var cut = Substring(text)
         while cut.utf8.count > evidenceMaxOctets { cut = cut.dropLast() }
         return String(cut)
+    }
+}
+
+// The spelling of our own writers, without a decoder.
+extension DeliveryEvent.Body {
+    /// Nil for anything else than these members, each at most once, in plain spelling: see `PlainJSONReader`.
+    fileprivate init?(plain value: [UInt8]) {
+        var reader = PlainJSONReader(value)
+        var district: Int64?
+        var fact: String?
+        var attempt: DeliveryEvent.AttemptBody?
+        var response: String?
+        var evidence: String?
+        guard reader.take(UInt8(ascii: "{")) else { return nil }
+        repeat {
+            guard let name = reader.string(), reader.take(UInt8(ascii: ":")) else { return nil }
+            switch name {
+            case "district" where district == nil:
+                district = reader.number()
+                guard district != nil else { return nil }
+            case "fact" where fact == nil:
+                fact = reader.string()
+                guard fact != nil else { return nil }
+            case "attempt" where attempt == nil:
+                attempt = DeliveryEvent.AttemptBody(plain: &reader)
+                guard attempt != nil else { return nil }
+            case "response" where response == nil:
+                response = reader.string()
+                guard response != nil else { return nil }
+            case "evidence" where evidence == nil:
+                evidence = reader.string()
+                guard evidence != nil else { return nil }
+            default: return nil
+            }
+        } while reader.take(UInt8(ascii: ","))
+        guard reader.take(UInt8(ascii: "}")), reader.isAtEnd, let district, let fact else { return nil }
+        self.init(district: district, fact: fact, attempt: attempt, response: response, evidence: evidence)
+    }
+}
+
+extension DeliveryEvent.AttemptBody {
+    fileprivate init?(plain reader: inout PlainJSONReader) {
+        guard reader.take(UInt8(ascii: "{")), reader.string() == "at", reader.take(UInt8(ascii: ":")),
+            let at = reader.string(), reader.take(UInt8(ascii: ",")), reader.string() == "number",
+            reader.take(UInt8(ascii: ":")), let number = reader.number().flatMap(Int32.init(exactly:)),
+            reader.take(UInt8(ascii: "}"))
+        else { return nil }
+        self.init(number: number, at: at)
     }
 }

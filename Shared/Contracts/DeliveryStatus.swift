@@ -52,19 +52,54 @@ public struct DeliveryStatusRecord: Sendable, Hashable {
             timeMicroseconds: changedAtMicroseconds, subject: delivery.description)
     }
 
-    public var key: [UInt8] { Array(delivery.description.utf8) }
+    public var key: [UInt8] { delivery.octets }
 
+    /// The members of `Body`, sorted by name, written without an encoder.
     public func value() throws -> [UInt8] {
-        try StrictJSON.encode(
-            Body(
-                blast_id: delivery.blast.description, recipient_no: delivery.recipientNumber,
-                district: district.number, facts: facts.bits, fact_names: facts.names,
-                status: facts.canonicalStatus.name, version: version, version_from: versionFrom,
-                incarnation: incarnation, seq: seq, final: facts.isFinal, attempts: attempts,
-                last_attempt_at: lastAttemptAtMicroseconds.map(Timestamp.string(microseconds:)), response: response,
-                changed_at: Timestamp.string(microseconds: changedAtMicroseconds), event_id: eventID,
-                person_ref: personReference))
+        var writer = PlainJSONWriter(capacity: 640)
+        writer.member("attempts", Int64(attempts))
+        try writer.member("blast_id", delivery.blast.description)
+        writer.member("changed_at", time: changedAtMicroseconds)
+        writer.member("district", district.number)
+        try writer.member("event_id", eventID)
+        writer.member("fact_names", plain: facts.names)
+        writer.member("facts", facts.bits)
+        writer.member("final", facts.isFinal)
+        writer.member("incarnation", Int64(incarnation))
+        if let lastAttemptAtMicroseconds { writer.member("last_attempt_at", time: lastAttemptAtMicroseconds) }
+        if let personReference { try writer.member("person_ref", personReference) }
+        writer.member("recipient_no", Int64(delivery.recipientNumber))
+        if let response { try writer.member("response", response) }
+        writer.member("seq", seq)
+        try writer.member("status", facts.canonicalStatus.name)
+        writer.member("version", Int64(version))
+        writer.member("version_from", Int64(versionFrom))
+        writer.end()
+        return writer.bytes
     }
+
+    /// The values of the headers that `attributes` names, as octets; what all records share is made once.
+    public func headerOctets(key: [UInt8]) -> [(name: String, value: [UInt8])] {
+        var id = Array("status/".utf8)
+        id.reserveCapacity(32 + key.count)
+        id.append(decimal: Int64(incarnation))
+        id.append(UInt8(ascii: "/"))
+        id.append(decimal: seq)
+        id.append(UInt8(ascii: "/"))
+        id.append(contentsOf: key)
+        var time: [UInt8] = []
+        time.reserveCapacity(27)
+        Timestamp.append(microseconds: changedAtMicroseconds, to: &time)
+        return [
+            ("ce_specversion", Self.specVersion), ("ce_id", id), ("ce_source", Self.source),
+            ("ce_type", Self.typeOctets), ("ce_time", time), ("ce_subject", key), ("content-type", Self.contentType),
+        ]
+    }
+
+    private static let specVersion = Array("1.0".utf8)
+    private static let source = Array("/rollcall/status-projector".utf8)
+    private static let typeOctets = Array(type.utf8)
+    private static let contentType = Array("application/json".utf8)
 
     public init(value: [UInt8]) throws(ContractError) {
         let body = try StrictJSON.decode(Body.self, from: value)
@@ -82,7 +117,7 @@ public struct DeliveryStatusRecord: Sendable, Hashable {
     }
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
-    private struct Body: Codable {
+    private struct Body: Decodable {
         let blast_id: String
         let recipient_no: Int32
         let district: Int64

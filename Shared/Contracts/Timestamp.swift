@@ -2,13 +2,25 @@
 public enum Timestamp {
     /// `2026-11-21T19:53:57.000123Z`.
     public static func string(microseconds: Int64) -> String {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(27)
+        append(microseconds: microseconds, to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    static func append(microseconds: Int64, to bytes: inout [UInt8]) {
         let seconds = floorDivide(microseconds, 1_000_000)
         let fraction = microseconds - seconds * 1_000_000
         let days = floorDivide(seconds, 86400)
         let secondOfDay = seconds - days * 86400
         let (year, month, day) = civil(days: days)
-        return "\(pad(year, 4))-\(pad(month, 2))-\(pad(day, 2))T\(pad(secondOfDay / 3600, 2))"
-            + ":\(pad(secondOfDay / 60 % 60, 2)):\(pad(secondOfDay % 60, 2)).\(pad(fraction, 6))Z"
+        append(year, 4, UInt8(ascii: "-"), to: &bytes)
+        append(month, 2, UInt8(ascii: "-"), to: &bytes)
+        append(day, 2, UInt8(ascii: "T"), to: &bytes)
+        append(secondOfDay / 3600, 2, UInt8(ascii: ":"), to: &bytes)
+        append(secondOfDay / 60 % 60, 2, UInt8(ascii: ":"), to: &bytes)
+        append(secondOfDay % 60, 2, UInt8(ascii: "."), to: &bytes)
+        append(fraction, 6, UInt8(ascii: "Z"), to: &bytes)
     }
 
     /// Reads `YYYY-MM-DDTHH:MM:SS[.fraction](Z|±HH:MM)`; digits beyond the microsecond are dropped. Nil for anything
@@ -88,8 +100,19 @@ public enum Timestamp {
         a >= 0 ? a / b : -((b - 1 - a) / b)
     }
 
-    private static func pad(_ value: Int64, _ width: Int) -> String {
-        let digits = String(value)
-        return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
+    /// At least so many digits, and what follows them.
+    private static func append(_ value: Int64, _ width: Int, _ separator: UInt8, to bytes: inout [UInt8]) {
+        var scale: Int64 = 1
+        for _ in 1..<width { scale *= 10 }
+        guard value >= 0, value / scale < 10 else {
+            bytes.append(decimal: value)
+            bytes.append(separator)
+            return
+        }
+        while scale > 0 {
+            bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: value / scale % 10))
+            scale /= 10
+        }
+        bytes.append(separator)
     }
 }

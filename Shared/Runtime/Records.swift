@@ -20,7 +20,10 @@ extension ProducerRecord {
     }
 
     public init(_ status: DeliveryStatusRecord) throws {
-        self.init(topic: .deliveryStatus, key: status.key, value: try status.value(), attributes: status.attributes)
+        let key = status.key
+        self.init(
+            topic: Topic.deliveryStatus.name, key: key, value: try status.value(),
+            headers: status.headerOctets(key: key).map { KafkaHeader(name: $0.name, value: $0.value) })
     }
 
     public init(_ progress: BlastProgressRecord) throws {

@@ -78,7 +78,11 @@ public struct ConsumerRecord: Sendable {
     /// The text of the last header with this name, compared byte by byte; `nil` when there is none, or when its value
     /// is not UTF-8.
     public func header(_ name: String) -> String? {
-        guard let header = headers.last(where: { $0.name.utf8.elementsEqual(name.utf8) }) else { return nil }
+        let octets = name.utf8.count
+        let isNamed = { (header: KafkaHeader) in
+            header.name.utf8.count == octets && header.name.utf8.elementsEqual(name.utf8)
+        }
+        guard let header = headers.last(where: isNamed) else { return nil }
         return String(validating: header.value, as: UTF8.self)
     }
 }

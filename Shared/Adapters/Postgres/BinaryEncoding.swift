@@ -1,3 +1,9 @@
+#if canImport(Darwin)
+    import Darwin
+#else
+    import Glibc
+#endif
+
 /// PostgreSQL's binary wire forms.
 struct BinaryEncoding {
     private(set) var bytes: [UInt8] = []
@@ -6,21 +12,21 @@ struct BinaryEncoding {
     init(capacity: Int) { bytes.reserveCapacity(capacity) }
 
     mutating func append<Value: FixedWidthInteger>(_ value: Value) {
-        var shift = Value.bitWidth
-        while shift > 0 {
-            shift -= 8
-            bytes.append(UInt8(truncatingIfNeeded: value >> Value(truncatingIfNeeded: shift)))
-        }
+        unsafe withUnsafeBytes(of: value.bigEndian) { unsafe bytes.append(contentsOf: $0) }
     }
 
     mutating func append(_ value: [UInt8]) { bytes.append(contentsOf: value) }
 
     mutating func append(_ text: String) {
-        let start = bytes.count
         bytes.append(contentsOf: text.utf8)
-        var found = false
-        for index in start..<bytes.count where bytes[index] == 0 { found = true }
-        if found { hasNUL = true }
+        if Self.containsNUL(text) { hasNUL = true }
+    }
+
+    private static func containsNUL(_ text: String) -> Bool {
+        let found = unsafe text.utf8.withContiguousStorageIfAvailable { octets in
+            unsafe octets.baseAddress.map { unsafe memchr($0, 0, octets.count) != nil } ?? false
+        }
+        return found ?? text.utf8.contains(0)
     }
 
     /// A one-dimensional array with lower bound 1; an empty one has no dimension.
@@ -42,6 +48,7 @@ enum TypeOID: UInt32 {
     case bool = 16
     case bytea = 17
     case int8 = 20
+    case int2 = 21
     case int4 = 23
     case text = 25
     case double = 701

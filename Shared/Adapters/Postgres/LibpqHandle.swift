@@ -85,9 +85,9 @@ struct LibpqHandle: ~Copyable {
         _ = try finish(deadline)
     }
 
-    func execute(name: String, _ parameters: [PostgresParameter], deadline: Deadline?) throws(PostgresError)
-        -> PostgresRows
-    {
+    func execute(
+        name: String, _ parameters: [PostgresParameter], binaryResult: Bool, deadline: Deadline?
+    ) throws(PostgresError) -> PostgresRows {
         let buffer = try ParameterBuffer(parameters)
         let binary = [Int32](repeating: 1, count: parameters.count)
         let isSent = unsafe buffer.bytes.withUnsafeBytes { bytes in
@@ -95,7 +95,7 @@ struct LibpqHandle: ~Copyable {
                 unsafe offset.flatMap { unsafe bytes.baseAddress?.advanced(by: $0).assumingMemoryBound(to: CChar.self) }
             }
             return unsafe PQsendQueryPrepared(
-                raw, name, Int32(values.count), values, buffer.lengths, binary, 0) == 1
+                raw, name, Int32(values.count), values, buffer.lengths, binary, binaryResult ? 1 : 0) == 1
         }
         guard isSent else { throw sendFailure() }
         return try finish(deadline)
@@ -264,7 +264,8 @@ private struct LibpqResult: ~Copyable {
         return PostgresRows(
             storage: PostgresRows.Storage(
                 columns: columns, types: types, rowCount: rowCount, affectedRows: affected, tag: tag, cells: cells,
-                bytes: copy(cells, columnCount: columnCount, total: total)))
+                bytes: copy(cells, columnCount: columnCount, total: total),
+                isBinary: unsafe PQbinaryTuples(raw) == 1))
     }
 
     private func copy(_ cells: [PostgresRows.Cell], columnCount: Int, total: Int) -> [UInt8] {

@@ -12,28 +12,36 @@ public struct PostgresCell: Sendable {
     public func isNull() throws(PostgresError) -> Bool { try slice() == nil }
 
     public func optionalString() throws(PostgresError) -> String? {
-        try slice().map { String(decoding: $0, as: UTF8.self) }
+        try decoded("text", { String(decoding: $0, as: UTF8.self) }, BinaryDecoding.text)
     }
-    public func optionalInt() throws(PostgresError) -> Int64? { try decoded("a 64-bit integer", TextDecoding.int) }
+    public func optionalInt() throws(PostgresError) -> Int64? {
+        try decoded("a 64-bit integer", TextDecoding.int, BinaryDecoding.int)
+    }
     public func optionalInt32() throws(PostgresError) -> Int32? {
-        try decoded("a 32-bit integer") { TextDecoding.int($0).flatMap(Int32.init(exactly:)) }
+        try decoded(
+            "a 32-bit integer", { TextDecoding.int($0).flatMap(Int32.init(exactly:)) },
+            { BinaryDecoding.int($0, $1).flatMap(Int32.init(exactly:)) })
     }
-    public func optionalBool() throws(PostgresError) -> Bool? { try decoded("a boolean", TextDecoding.bool) }
+    public func optionalBool() throws(PostgresError) -> Bool? {
+        try decoded("a boolean", TextDecoding.bool, BinaryDecoding.bool)
+    }
     public func optionalDouble() throws(PostgresError) -> Double? {
-        try decoded("a number") { Double(String(decoding: $0, as: UTF8.self)) }
+        try decoded("a number", { Double(String(decoding: $0, as: UTF8.self)) }, BinaryDecoding.none)
     }
-    public func optionalBytes() throws(PostgresError) -> [UInt8]? { try decoded("a bytea", TextDecoding.bytes) }
+    public func optionalBytes() throws(PostgresError) -> [UInt8]? {
+        try decoded("a bytea", TextDecoding.bytes, BinaryDecoding.bytes)
+    }
     public func optionalUUID() throws(PostgresError) -> (high: UInt64, low: UInt64)? {
-        try decoded("a uuid", TextDecoding.uuid)
+        try decoded("a uuid", TextDecoding.uuid, BinaryDecoding.uuid)
     }
     public func optionalTimestampMicroseconds() throws(PostgresError) -> Int64? {
-        try decoded("a finite timestamp", TextDecoding.timestampMicroseconds)
+        try decoded("a finite timestamp", TextDecoding.timestampMicroseconds, BinaryDecoding.timestampMicroseconds)
     }
     public func optionalTextArray() throws(PostgresError) -> [String?]? {
-        try decoded("a one-dimensional array", TextDecoding.array)
+        try decoded("a one-dimensional array", TextDecoding.array, BinaryDecoding.none)
     }
     public func optionalInt8Array() throws(PostgresError) -> [Int64?]? {
-        try decoded("a one-dimensional array of integers", TextDecoding.intArray)
+        try decoded("a one-dimensional array of integers", TextDecoding.intArray, BinaryDecoding.none)
     }
 
     public func string() throws(PostgresError) -> String { try present(optionalString()) }
@@ -58,10 +66,12 @@ public struct PostgresCell: Sendable {
     }
 
     private func decoded<Value>(
-        _ expected: String, _ decode: (ArraySlice<UInt8>) -> Value?
+        _ expected: StaticString, _ decode: (ArraySlice<UInt8>) -> Value?,
+        _ decodeBinary: (ArraySlice<UInt8>, TypeOID?) -> Value?
     ) throws(PostgresError) -> Value? {
         guard let bytes = try slice() else { return nil }
-        guard let value = decode(bytes) else {
+        let type = storage.isBinary ? column.flatMap { TypeOID(rawValue: storage.types[$0]) } : nil
+        guard let value = storage.isBinary ? decodeBinary(bytes, type) : decode(bytes) else {
             let type = column.map { " (its type OID is \(storage.types[$0]))" } ?? ""
             throw PostgresError(.decoding, message: "column \"\(name)\" in row \(row) is not \(expected)\(type)")
         }

@@ -61,15 +61,20 @@ public actor PostgresConnection {
     // MARK: Statements
 
     /// Runs one statement and returns all its rows.
-    public func query(_ sql: String, _ parameters: [PostgresParameter] = []) throws -> PostgresRows {
+    ///
+    /// - Parameter inBinary: the server sends values in their binary forms, which is quicker for many rows. Only
+    ///   integers, texts, booleans, uuids, byte strings and timestamps can be read from such a result.
+    public func query(
+        _ sql: String, _ parameters: [PostgresParameter] = [], inBinary: Bool = false
+    ) throws -> PostgresRows {
         let key = StatementCache.Key(sql: sql, parameters: parameters)
         do throws(PostgresError) {
-            return try execute(key, parameters)
+            return try execute(key, parameters, inBinary)
         } catch {
             guard Self.invalidatesPlan(error) else { throw error }
             statements.remove(key)
             guard try transactionStatus() == .idle else { throw error }
-            return try execute(key, parameters)
+            return try execute(key, parameters, inBinary)
         }
     }
 
@@ -81,13 +86,13 @@ public actor PostgresConnection {
     }
 
     private func execute(
-        _ key: StatementCache.Key, _ parameters: [PostgresParameter]
+        _ key: StatementCache.Key, _ parameters: [PostgresParameter], _ inBinary: Bool
     ) throws(PostgresError) -> PostgresRows {
         try refuseDuringCopy()
         let deadline = answerDeadline()
         let statement = try prepared(key, deadline)
         return try run { handle throws(PostgresError) in
-            try handle.execute(name: statement, parameters, deadline: deadline)
+            try handle.execute(name: statement, parameters, binaryResult: inBinary, deadline: deadline)
         }
     }
 

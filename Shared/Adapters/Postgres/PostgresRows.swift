@@ -33,10 +33,11 @@ public struct PostgresRows: Sendable, RandomAccessCollection {
         let tag: String
         let cells: [Cell]
         let bytes: [UInt8]
+        let isBinary: Bool
 
         init(
             columns: [String], types: [UInt32], rowCount: Int, affectedRows: Int, tag: String, cells: [Cell],
-            bytes: [UInt8]
+            bytes: [UInt8], isBinary: Bool = false
         ) {
             self.columns = columns
             self.types = types
@@ -45,6 +46,7 @@ public struct PostgresRows: Sendable, RandomAccessCollection {
             self.tag = tag
             self.cells = cells
             self.bytes = bytes
+            self.isBinary = isBinary
         }
     }
 }

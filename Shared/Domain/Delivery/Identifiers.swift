@@ -9,11 +9,13 @@ public struct BlastID: Hashable, Sendable, Comparable, CustomStringConvertible {
     }
 
     /// Reads the 36-character form `8-4-4-4-12`, upper or lower case; anything else is nil.
-    public init?(_ text: String) {
+    public init?(_ text: String) { self.init(octets: text.utf8) }
+
+    init?(octets: some Sequence<UInt8>) {
         var words: (UInt64, UInt64) = (0, 0)
         var digits = 0
         var position = 0
-        for byte in text.utf8 {
+        for byte in octets {
             defer { position += 1 }
             if position == 8 || position == 13 || position == 18 || position == 23 {
                 guard byte == UInt8(ascii: "-") else { return nil }
@@ -36,13 +38,17 @@ public struct BlastID: Hashable, Sendable, Comparable, CustomStringConvertible {
     public var description: String {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(36)
+        append(to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    func append(to bytes: inout [UInt8]) {
         for index in 0..<32 {
             if index == 8 || index == 12 || index == 16 || index == 20 { bytes.append(UInt8(ascii: "-")) }
             let word = index < 16 ? high : low
             let digit = UInt8(truncatingIfNeeded: word >> UInt64((15 - index % 16) * 4)) & 0xf
             bytes.append(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
         }
-        return String(decoding: bytes, as: UTF8.self)
     }
 
     public static func < (a: BlastID, b: BlastID) -> Bool { (a.high, a.low) < (b.high, b.low) }
@@ -61,14 +67,30 @@ public struct DeliveryID: Hashable, Sendable, Comparable, CustomStringConvertibl
 
     /// Reads `blast/recipient`, the published form and the Kafka key.
     public init?(_ text: String) {
-        let parts = text.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
-        guard parts.count == 2, let blast = BlastID(String(Substring(parts[0]))),
-            let number = Int32(String(Substring(parts[1]))), number > 0, String(number).utf8.elementsEqual(parts[1])
+        let octets = text.utf8
+        guard let slash = octets.firstIndex(of: UInt8(ascii: "/")), let blast = BlastID(octets: octets[..<slash])
         else { return nil }
-        self.init(blast: blast, recipientNumber: number)
+        var number: Int64 = 0
+        for byte in octets[octets.index(after: slash)...] {
+            guard (0x30...0x39).contains(byte), number > 0 || byte != 0x30 else { return nil }
+            number = number * 10 + Int64(byte - 0x30)
+            guard number <= Int32.max else { return nil }
+        }
+        guard number > 0 else { return nil }
+        self.init(blast: blast, recipientNumber: Int32(number))
     }
 
-    public var description: String { "\(blast)/\(recipientNumber)" }
+    /// The octets of `description`, which are the Kafka key.
+    public var octets: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(48)
+        blast.append(to: &bytes)
+        bytes.append(UInt8(ascii: "/"))
+        bytes.append(contentsOf: String(recipientNumber).utf8)
+        return bytes
+    }
+
+    public var description: String { String(decoding: octets, as: UTF8.self) }
     public static func < (a: DeliveryID, b: DeliveryID) -> Bool {
         (a.blast, a.recipientNumber) < (b.blast, b.recipientNumber)
     }

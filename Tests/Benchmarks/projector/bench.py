@@ -130,7 +130,7 @@ class Bench:
 
     def watch(self, projectors, events):
         """From the first projected batch to the last published status."""
-        meter, begun, memory, deadline = None, 0, [], time.monotonic() + 60 + events / 500
+        meter, begun, memory, last, patience = None, 0, [], 0, time.monotonic() + 60
         while True:
             values = [projector.metrics() for projector in projectors]
             projected = [sum(value for name, value in each.items() if name.startswith(
@@ -146,8 +146,11 @@ class Bench:
                            for name in ("sum", "count")]
                 return {"rate": (events - begun) / seconds, "seconds": seconds, "events": events - begun,
                         "parts": parts, "memory": memory, "commits": commits}
-            if time.monotonic() > deadline:
-                raise SystemExit(f"bench: only {published:.0f} of {events} events published in time")
+            if published > last:
+                last, patience = published, time.monotonic() + 60
+            if time.monotonic() > patience:
+                raise SystemExit(f"bench: the projectors stand still at {published:.0f} of {events} events; the last"
+                                 f" words of the first: {projectors[0].last_words()}")
             time.sleep(0.25 if meter else 0.02)
 
     def record_tape(self, template, events, recipients):

@@ -70,14 +70,17 @@ class Projector:
     def metrics(self):
         """Name and labels to value; empty while the process does not listen yet."""
         if self.process.poll() is not None:
-            with open(self.log, errors="replace") as file:
-                raise SystemExit(f"bench: a projector ended:\n{file.read()[-2000:]}")
+            raise SystemExit(f"bench: a projector ended: {self.last_words()}")
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
                 text = answer.read().decode()
         except OSError:
             return {}
         return {name: float(value) for name, value in re.findall(r"^(rollcall_\S+) (\S+)$", text, re.M)}
+
+    def last_words(self):
+        with open(self.log, errors="replace") as file:
+            return file.read()[-2000:]
 
     def stop(self):
         if self.process.poll() is None:

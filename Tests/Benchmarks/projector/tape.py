@@ -162,7 +162,7 @@ class Loop:
         self.checked(self.raw.exec_(b"COMMIT"))
 
 
-def replay_partition(conninfo, batches, start, answers):
+def replay_partition(conninfo, batches, start, end, answers):
     loop = Loop(conninfo)
     ready = [loop.bound(transaction) for _, transaction in batches]
     start.wait()
@@ -170,6 +170,7 @@ def replay_partition(conninfo, batches, start, answers):
     for statements in ready:
         loop.run(statements)
     answers.put((began, time.monotonic()))
+    end.wait()
 
 
 def replay(conninfo, tape, on_start=lambda: None, on_end=lambda: None):
@@ -179,8 +180,9 @@ def replay(conninfo, tape, on_start=lambda: None, on_end=lambda: None):
         taking.run(taking.bound(transaction))
     taking.raw.finish()
     context = multiprocessing.get_context("fork")
-    start, answers = context.Barrier(len(tape.batches) + 1), context.Queue()
-    processes = [context.Process(target=replay_partition, args=(conninfo, batches, start, answers))
+    start, end = (context.Barrier(len(tape.batches) + 1) for _ in range(2))
+    answers = context.Queue()
+    processes = [context.Process(target=replay_partition, args=(conninfo, batches, start, end, answers))
                  for batches in tape.batches.values()]
     for process in processes:
         process.start()
@@ -188,6 +190,7 @@ def replay(conninfo, tape, on_start=lambda: None, on_end=lambda: None):
     on_start()
     times = [answers.get(timeout=600) for _ in processes]
     on_end()
+    end.wait()
     for process in processes:
         process.join()
     return max(end for _, end in times) - min(began for began, _ in times)
