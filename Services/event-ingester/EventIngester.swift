@@ -30,16 +30,17 @@ struct EventIngester {
             }
             let publisher = EventPublisher(producer: producer, metrics: metrics, logger: context.logger)
             let hits = HitBuffer(metrics: metrics)
+            let cache = LinkCache { blast in
+                try await linkOutage.watch { try await BlastLinks(of: blast, in: links) }
+            }
             let server = IngesterServer(
                 webhook: WebhookRoute(
                     webhook: configuration.webhook, tokens: configuration.tokens, publisher: publisher,
                     metrics: metrics),
-                tracking: TrackingRoutes(
-                    tokens: configuration.tokens, hits: hits,
-                    links: LinkCache { blast in
-                        try await linkOutage.watch { try await BlastLinks(of: blast, in: links) }
-                    }),
-                unsubscribe: UnsubscribeRoutes(tokens: configuration.tokens, publisher: publisher, metrics: metrics))
+                tracking: TrackingRoutes(tokens: configuration.tokens, hits: hits, links: cache),
+                unsubscribe: UnsubscribeRoutes(tokens: configuration.tokens, publisher: publisher, metrics: metrics),
+                responses: ResponseRoutes(
+                    tokens: configuration.tokens, links: cache, publisher: publisher, metrics: metrics))
             return [
                 ClosingService { await links.close() }, ClosingService { await database.close() },
                 ClosingService { await admin.close() },

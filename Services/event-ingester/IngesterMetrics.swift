@@ -52,7 +52,7 @@ struct IngesterMetrics: Sendable {
 
     func count(_ type: String, _ outcome: Outcome, by amount: Int = 1) {
         metrics.counter(
-            "rollcall_ingester_events_total", help: "Events reported by providers and unsubscriptions, by outcome.",
+            "rollcall_ingester_events_total", help: "Events of providers and readers' answers, by outcome.",
             labels: ["type": type, "outcome": outcome.rawValue]
         ).increment(by: amount)
     }

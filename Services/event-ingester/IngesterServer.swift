@@ -8,6 +8,7 @@ struct IngesterServer: Sendable {
     let webhook: WebhookRoute
     let tracking: TrackingRoutes
     let unsubscribe: UnsubscribeRoutes
+    let responses: ResponseRoutes
 
     func service(listen: ListenAddress, context: ProgramContext) -> some Service {
         var limits = HTTPLimits()
@@ -23,6 +24,7 @@ struct IngesterServer: Sendable {
             webhook.add(to: router)
             tracking.add(to: router)
             unsubscribe.add(to: router)
+            responses.add(to: router)
         }
     }
 

@@ -1,6 +1,7 @@
 import Foundation
 import HTTPTypes
 import Hummingbird
+import Mail
 import NIOCore
 import Runtime
 import Signing
@@ -20,10 +21,42 @@ enum Pages {
         .ok, title: "You are unsubscribed",
         "<p>Your wish has been recorded. You need not do anything else and may close this page.</p>")
 
+    static let acknowledge = page(
+        .ok, title: "Confirm that you have read the message",
+        """
+        <p>Press the button to tell the sender that you have read the message.</p>
+        <form method="post"><input type="hidden" name="confirm" value="1">
+        <button type="submit">I have read it</button></form>
+        """)
+
+    static let acknowledged = page(
+        .ok, title: "Thank you",
+        "<p>The sender has been told that you have read the message. You may close this page.</p>")
+
+    /// The answers to choose from, each a button of its own; pressing another one later changes the answer.
+    static func respond(_ answers: [String]) -> Response {
+        let buttons = answers.enumerated().map { index, answer in
+            "<p><button type=\"submit\" name=\"answer\" value=\"\(index + 1)\">\(MarkupText.escape(answer))</button></p>"
+        }
+        return page(
+            .ok, title: "Your answer",
+            """
+            <p>Choose your answer. You can change it later with the same link.</p>
+            <form method="post">\(buttons.joined(separator: "\n"))</form>
+            """)
+    }
+
+    static func responded(_ answer: String) -> Response {
+        page(
+            .ok, title: "Thank you",
+            "<p>Your answer “\(MarkupText.escape(answer))” has been recorded. You may close this page.</p>")
+    }
+
     /// A page instead of JSON for everything that goes wrong where readers come.
     static func problem(_ problem: Problem, at path: String) -> Response? {
         let isClick = path.hasPrefix("/c/")
-        guard isClick || path.hasPrefix("/u/") else { return nil }
+        let isUnsubscribe = path.hasPrefix("/u/")
+        guard isClick || isUnsubscribe || path.hasPrefix("/a/") || path.hasPrefix("/r/") else { return nil }
         var response: Response
         switch problem.status {
         case .notFound:
@@ -38,11 +71,16 @@ enum Pages {
                 .serviceUnavailable, title: "Please try again",
                 isClick
                     ? "<p>The link cannot be opened at this moment. Reload this page in a few seconds.</p>"
-                    : "<p>Your wish could not be recorded at this moment. Reload this page in a few seconds.</p>")
+                    : """
+                    <p>\(isUnsubscribe ? "Your wish" : "Your answer") could not be recorded at this moment. Reload this page
+                    in a few seconds.</p>
+                    """)
         case .badRequest:
             response = page(
                 .badRequest, title: "Nothing has been changed",
-                "<p>To unsubscribe, open the link in the message again and press the button.</p>")
+                isUnsubscribe
+                    ? "<p>To unsubscribe, open the link in the message again and press the button.</p>"
+                    : "<p>Open the link in the message again and press a button.</p>")
         default:
             response = page(problem.status, title: "This did not work", "<p>Nothing has been changed.</p>")
         }

@@ -53,8 +53,10 @@ struct APIClient: Sendable {
     func delete(_ path: String) async throws -> Answer { try await send(request("DELETE", path)) }
 
     /// Sends a file as it is read.
-    func put(_ path: String, file: URL, type: String) async throws -> Answer {
-        var request = try request("PUT", path)
+    func put(
+        _ path: String, file: URL, type: String, headers: [String: String] = [:]
+    ) async throws -> Answer {
+        var request = try request("PUT", path, headers: headers)
         request.setValue(type, forHTTPHeaderField: "Content-Type")
         do {
             let (data, response) = try await session.upload(for: request, fromFile: file)
@@ -62,6 +64,22 @@ struct APIClient: Sendable {
         } catch let error as URLError {
             throw unreachable(error)
         }
+    }
+
+    func put(_ path: String, json: Data) async throws -> Answer {
+        try await put(path, data: json, type: "application/json", headers: [:])
+    }
+
+    func put(_ path: String, data: Data, type: String, headers: [String: String]) async throws -> Answer {
+        var request = try request("PUT", path, headers: headers)
+        request.setValue(type, forHTTPHeaderField: "Content-Type")
+        request.httpBody = data
+        return try await send(request)
+    }
+
+    /// Gives each line of the answer to `body`.
+    func lines(_ path: String, _ body: (Data) throws -> Void) async throws {
+        for line in try await get(path).body.split(separator: UInt8(ascii: "\n")) { try body(Data(line)) }
     }
 
     private func request(

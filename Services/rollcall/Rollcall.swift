@@ -15,7 +15,8 @@ struct Rollcall: AsyncParsableCommand {
             77 the key is not accepted; 78 a setting is missing.
             """,
         subcommands: [
-            Migrate.self, Topics.self, Districts.self, Keys.self, Send.self, Pause.self, Resume.self,
+            Migrate.self, Topics.self, Districts.self, Decisions.self, Keys.self, Send.self, Draft.self, Pause.self,
+            Resume.self,
             Cancel.self, Approve.self, Schedule.self, FollowUp.self, Watch.self, Report.self, Why.self, Audit.self,
             Parked.self,
             Rebuild.self,

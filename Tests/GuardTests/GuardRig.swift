@@ -73,18 +73,18 @@ struct District: Sendable {
     /// A blast that is being sent, in chunks of `chunkSize`.
     func blast(
         _ recipients: [GuardRig.Listed], category: String = "general", isEmergency: Bool = false,
-        dedupes: Bool = true, chunkSize: Int = 500
+        dedupes key: String = "address", chunkSize: Int = 500
     ) async throws -> BlastID {
         let row = try await rig.owner.query(
             """
-            INSERT INTO blast (blast_id, district_id, class, category, dedupe_address, subject, text_template,
+            INSERT INTO blast (blast_id, district_id, class, category, dedupe_key, subject, text_template,
                                from_address, in_doubt_policy, state, send_requested_at, audience, created_by)
             VALUES (mint_blast_id(), $1, $2, $3, $4, 's', 't', 'school@district.example', 'at_most_once', 'sending',
                     clock_timestamp(), $5, 'test')
             RETURNING blast_id
             """,
             [
-                .int(id.number), .text(isEmergency ? "emergency" : "general"), .text(category), .bool(dedupes),
+                .int(id.number), .text(isEmergency ? "emergency" : "general"), .text(category), .text(key),
                 .int(Int64(recipients.count)),
             ])[0]
         let words = try row.uuid("blast_id")

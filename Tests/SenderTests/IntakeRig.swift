@@ -1,9 +1,12 @@
 import Foundation
 import Logging
+import Mail
 import Postgres
 import Runtime
+import SMTP
 import ServiceLifecycle
 import Signing
+import Synchronization
 import TestKit
 import Testing
 
@@ -18,6 +21,7 @@ struct IntakeRig: Sendable {
     let sendKey: String
     let readKey: String
     let foreignKey: String
+    let outbox: TestOutbox
 
     static func run(
         limits: IntakeLimits = IntakeLimits(), chunkSize: Int = 2, _ body: @Sendable (IntakeRig) async throws -> Void
@@ -29,7 +33,10 @@ struct IntakeRig: Sendable {
         let pool = PostgresPool(database.role("rollcall_intake"), size: 4)
         let uploads = PostgresPool(database.role("rollcall_intake"), size: 2)
         let logger = Logger(label: "intake-test") { _ in SwiftLogNoOpLogHandler() }
-        let routes = IntakeRoutes(pool: pool, uploads: uploads, limits: limits, chunkSize: chunkSize, logger: logger)
+        let outbox = TestOutbox()
+        let routes = IntakeRoutes(
+            pool: pool, uploads: uploads, limits: limits, chunkSize: chunkSize, composer: try composer(),
+            testHandOver: { envelope, octets in outbox.take(envelope, octets) }, logger: logger)
         let (ports, portSink) = AsyncStream.makeStream(of: Int.self)
         var http = HTTPLimits()
         http.deadlineOverride = { IntakeRoutes.deadline(for: $0, limits: limits) }
@@ -44,7 +51,7 @@ struct IntakeRig: Sendable {
             let rig = IntakeRig(
                 database: database, owner: owner, port: port,
                 sendKey: try await key(1, ["send"], owner), readKey: try await key(1, ["read"], owner),
-                foreignKey: try await key(2, ["send", "read", "admin"], owner))
+                foreignKey: try await key(2, ["send", "read", "admin"], owner), outbox: outbox)
             var failure: (any Error)?
             do { try await body(rig) } catch { failure = error }
             await group.triggerGracefulShutdown()
@@ -54,6 +61,12 @@ struct IntakeRig: Sendable {
         await pool.close()
         await uploads.close()
         await owner.close()
+    }
+
+    static func composer() throws -> MessageComposer {
+        MessageComposer(
+            publicURL: "https://t.example", bounceDomain: "bounce.example",
+            keys: try TokenKeys(["1:" + String(repeating: "ab", count: 32)]))
     }
 
     static func key(_ district: Int64, _ scopes: [String], _ owner: PostgresConnection) async throws -> String {
@@ -116,6 +129,28 @@ struct IntakeRig: Sendable {
         let rows = try await owner.query(
             "SELECT count(*) AS n FROM \(table) WHERE blast_id = $1::text::uuid", [.text(blast)])
         return try #require(rows.first).int("n")
+    }
+}
+
+/// What was handed over for a test, in place of a relay.
+final class TestOutbox: Sendable {
+    struct Sent {
+        let sender: String
+        let recipient: String
+        let text: String
+    }
+
+    private let sent = Mutex<[Sent]>([])
+    var messages: [Sent] { sent.withLock { $0 } }
+
+    func take(_ envelope: SMTPEnvelope, _ octets: [UInt8]) -> SMTPOutcome {
+        sent.withLock {
+            $0.append(
+                Sent(
+                    sender: envelope.sender, recipient: envelope.recipient,
+                    text: String(decoding: octets, as: UTF8.self)))
+        }
+        return .accepted(SMTPReply(code: 250, lines: ["2.0.0 queued"]))
     }
 }
 

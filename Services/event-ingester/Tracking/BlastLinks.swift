@@ -2,14 +2,17 @@ import Delivery
 import Postgres
 import Runtime
 
-/// The tracked links of one blast. They never change after sending has begun.
+/// Where the links of one blast lead, and what its readers may answer. Neither changes after sending has begun.
 struct BlastLinks: Sendable {
     let destinations: [Int16: String]
+    /// The answers to choose from (C-16), in their order.
+    let answers: [String]
     /// The end of the document's life; nil while it is not known.
     let expiresAtMicroseconds: Int64?
 
-    init(destinations: [Int16: String], expiresAtMicroseconds: Int64? = nil) {
+    init(destinations: [Int16: String], answers: [String] = [], expiresAtMicroseconds: Int64? = nil) {
         self.destinations = destinations
+        self.answers = answers
         self.expiresAtMicroseconds = expiresAtMicroseconds
     }
 
@@ -18,16 +21,16 @@ struct BlastLinks: Sendable {
     init(of blast: BlastID, in database: PostgresPool) async throws {
         let rows = try await database.query(
             """
-            SELECT l.link_no, l.url, b.expires_at FROM blast_link l JOIN blast b ON b.blast_id = l.blast_id
-             WHERE l.blast_id = $1 AND (b.expires_at IS NULL OR b.expires_at > now())
+            SELECT l.link_no, l.url, b.expires_at, b.answers FROM blast b LEFT JOIN blast_link l USING (blast_id)
+             WHERE b.blast_id = $1 AND (b.expires_at IS NULL OR b.expires_at > now())
             """, [.uuid(blast)])
         var destinations: [Int16: String] = [:]
         for row in rows {
-            let url = try row.string("url")
+            guard let url = try row.optionalString("url") else { continue }
             if Destination.isUsable(url) { destinations[Int16(try row.int32("link_no"))] = url }
         }
         self.init(
-            destinations: destinations,
+            destinations: destinations, answers: try rows.first?.textArray("answers").compactMap(\.self) ?? [],
             expiresAtMicroseconds: try rows.first?.optionalTimestampMicroseconds("expires_at"))
     }
 
@@ -39,5 +42,7 @@ struct BlastLinks: Sendable {
         return configuration
     }
 
-    var octets: Int { destinations.values.reduce(256) { $0 + 64 + $1.utf8.count } }
+    var octets: Int {
+        destinations.values.reduce(256) { $0 + 64 + $1.utf8.count } + answers.reduce(0) { $0 + 32 + $1.utf8.count }
+    }
 }

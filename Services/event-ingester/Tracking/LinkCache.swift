@@ -55,10 +55,21 @@ final class LinkCache: Sendable {
     }
 
     func destination(of blast: BlastID, link: Int16) async -> Answer {
-        let known = state.withLock { $0.entries[blast] }
-        if let known, known.freshUntil > .now { return Self.answer(known.links, link) }
-        guard let links = await loaded(blast) ?? known?.links else { return .notNow }
+        guard let links = await links(of: blast) else { return .notNow }
         return Self.answer(links, link)
+    }
+
+    /// The answers of a blast, none when it has none or is over; nil when the database did not answer in time.
+    func answers(of blast: BlastID) async -> [String]? {
+        guard let links = await links(of: blast) else { return nil }
+        if let end = links.expiresAtMicroseconds, end <= WallClock.nowMicroseconds() { return [] }
+        return links.answers
+    }
+
+    private func links(of blast: BlastID) async -> BlastLinks? {
+        let known = state.withLock { $0.entries[blast] }
+        if let known, known.freshUntil > .now { return known.links }
+        return await loaded(blast) ?? known?.links
     }
 
     private static func answer(_ links: BlastLinks, _ link: Int16) -> Answer {
@@ -103,7 +114,7 @@ final class LinkCache: Sendable {
 
     private func keep(_ links: BlastLinks, of blast: BlastID, in state: inout State) {
         let lifetime: Duration =
-            links.destinations.isEmpty
+            links.destinations.isEmpty && links.answers.isEmpty
             ? .seconds(30) : links.expiresAtMicroseconds == nil ? .seconds(600) : .seconds(86400)
         let entry = Entry(links: links, freshUntil: .now + lifetime)
         if let before = state.entries.updateValue(entry, forKey: blast) {

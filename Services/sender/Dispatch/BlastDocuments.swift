@@ -8,7 +8,9 @@ actor BlastDocuments {
     private static let kept = 64
     private static let blast = """
         SELECT district_id, class = 'emergency' AS emergency, from_address, from_name, reply_to, subject, html_template,
-               text_template
+               text_template, dedupe_key = 'address+person' AS by_person,
+               NOT district_decided(district_id, 'tracking_off') AS tracked,
+               NOT district_decided(district_id, 'unsubscribe_exempt', category) AS unsubscribable
           FROM blast WHERE blast_id = $1
         """
     private static let links = "SELECT link_no, url FROM blast_link WHERE blast_id = $1"
@@ -49,11 +51,17 @@ actor BlastDocuments {
         } catch {
             template = .failure(error)
         }
-        return BlastDocument(
+        var document = BlastDocument(
             blast: blast, district: DistrictID(try row.int("district_id")), isEmergency: try row.bool("emergency"),
             from: Self.mailbox(try row.string("from_address"), name: try row.optionalString("from_name")),
             replyTo: try row.optionalString("reply_to").flatMap { Self.mailbox($0, name: nil) }, template: template,
             links: links)
+        document.isTracked = try row.bool("tracked")
+        document.offersUnsubscribe = try row.bool("unsubscribable")
+        document.countsByPerson = try row.bool("by_person")
+        document.attachments = try await DraftMessage.attachments(of: blast, in: database)
+        document.attachmentsDigest = try await DraftMessage.attachmentsDigest(of: blast, in: database)
+        return document
     }
 
     private static func template(_ row: PostgresRow) throws(MessageTemplate.Fault) -> MessageTemplate {

@@ -14,6 +14,8 @@ struct DispatchAssembly {
     private static let messageTimeout = Duration.seconds(15)
 
     let services: [any Service]
+    /// Hands one message over at once, beside the queue: for tests of a draft.
+    let testHandOver: TestMessage.HandOver
 
     init(_ context: ProgramContext, _ configuration: SenderConfiguration) throws {
         let database = PostgresPool(
@@ -74,9 +76,23 @@ struct DispatchAssembly {
             metrics: metrics)
         let finisher = BlastFinisher(database: database)
         let incarnations = IncarnationWatcher(database: database, logger: context.logger)
+        let releaser = BlastReleaser(database: database, logger: context.logger)
+        let breaker = BlastBreaker(
+            database: database, share: configuration.breakerShare, after: configuration.breakerAfter,
+            stallAfter: configuration.stallAfter, metrics: metrics, logger: context.logger)
+        let timeouts = Timeouts(database: database, after: configuration.resultWithin, metrics: metrics)
         let patience = EmergencyPatience(
             database: database, patience: configuration.emergencyPatience, metrics: metrics, logger: context.logger)
         return [
+            periodic(context, "releaser", every: .seconds(1)) {
+                try await releaser.release()
+                return false
+            },
+            periodic(context, "breaker", every: .seconds(2)) {
+                try await breaker.look()
+                return false
+            },
+            periodic(context, "timeouts", every: .seconds(5)) { try await timeouts.look() },
             periodic(context, "emergencies", every: .seconds(1)) {
                 try await patience.clearOverdue()
                 return false
@@ -102,7 +118,6 @@ struct DispatchAssembly {
         _ context: ProgramContext, _ configuration: SenderConfiguration, _ database: PostgresPool,
         _ relays: Relays, _ lease: SenderLease, _ slots: HandOverSlots, _ metrics: SenderMetrics
     ) -> Dispatcher {
-        let health = RelayHealth(logger: context.logger)
         let writer = OutcomeWriter(database: database, slots: slots, logger: context.logger)
         context.readiness.add("smtp") {
             if !relays.isUsable {

@@ -15,13 +15,19 @@ struct BlastDraft {
     let blastClass: String
     let school: String?
     let inDoubtPolicy: String
-    let dedupeAddress: Bool
+    let dedupeKey: String
+    let answers: [String]
+    let sendAtMicroseconds: Int64?
     let notAfterMicroseconds: Int64?
     let parent: BlastID?
 
     /// - Throws: `Problem`: 400 for what is no JSON object, 422 with every faulty member named.
     init(json octets: [UInt8], limits: IntakeLimits, nowMicroseconds: Int64) throws(Problem) {
-        var reader = MemberReader(try IntakeProblems.object(octets))
+        try self.init(members: try IntakeProblems.object(octets), limits: limits, nowMicroseconds: nowMicroseconds)
+    }
+
+    init(members: [String: JSONValue], limits: IntakeLimits, nowMicroseconds: Int64) throws(Problem) {
+        var reader = MemberReader(members)
         let subject = reader.text("subject", required: true, octets: limits.subjectOctets)
         html = reader.text("html", octets: limits.templateOctets, isOneLine: false)
         text = reader.text("text", octets: limits.templateOctets, isOneLine: false)
@@ -34,16 +40,23 @@ struct BlastDraft {
         category = reader.text("category", octets: 64) ?? "general"
         blastClass = reader.word("class", oneOf: ["general", "emergency"]) ?? "general"
         school = reader.text("school", octets: 200)
-        if reader.word("channel", oneOf: ["email", "sms"]) == "sms" {
-            reader.add("channel", "is sms, which cannot be sent yet; use email")
+        if let channels = reader.texts("channels", count: 1...2, octets: 20), channels != ["email"] {
+            reader.add(
+                "channels",
+                channels.allSatisfy { ["email", "sms"].contains($0) }
+                    ? "has sms, which cannot be sent yet; use [\"email\"]" : "may have email and sms")
         }
         inDoubtPolicy =
             reader.word("in_doubt_policy", oneOf: ["at_most_once", "at_least_once"])
             ?? (blastClass == "emergency" ? "at_least_once" : "at_most_once")
-        dedupeAddress = reader.truth("dedupe_address") ?? true
+        dedupeKey = reader.word("dedupe_key", oneOf: ["address", "address+content", "address+person"]) ?? "address"
+        answers = reader.texts("answers", count: 0...10, octets: 100) ?? []
+        sendAtMicroseconds = reader.sendTime("send_at", nowMicroseconds: nowMicroseconds)
         notAfterMicroseconds = reader.time("not_after")
         if let notAfterMicroseconds, notAfterMicroseconds <= nowMicroseconds {
             reader.add("not_after", "is not in the future")
+        } else if let notAfterMicroseconds, let sendAtMicroseconds, notAfterMicroseconds <= sendAtMicroseconds {
+            reader.add("not_after", "is not later than send_at")
         }
         let parentText = reader.text("parent_blast_id", octets: 100)
         parent = parentText.flatMap { BlastID($0) }
@@ -52,7 +65,8 @@ struct BlastDraft {
         if category.utf8.contains(UInt8(ascii: ";")) {
             reader.add("category", "contains a semicolon, which separates categories in a list")
         }
-        Self.checkTemplates(&reader, subject: subject, html: html, text: text, links: limits.links)
+        Self.checkTemplates(
+            &reader, subject: subject, html: html, text: text, links: limits.links, hasAnswers: !answers.isEmpty)
         guard reader.faults.isEmpty, let subject, let address else {
             throw IntakeProblems.members(reader.faults)
         }
@@ -61,18 +75,28 @@ struct BlastDraft {
     }
 
     private static func checkTemplates(
-        _ reader: inout MemberReader, subject: String?, html: String?, text: String?, links: Int
+        _ reader: inout MemberReader, subject: String?, html: String?, text: String?, links: Int, hasAnswers: Bool
     ) {
+        var used: Set<String> = []
         for (name, template) in [("subject", subject), ("html", html), ("text", text)] {
             guard let template else { continue }
             do {
-                _ = try TemplateTags(template)
+                let names = try TemplateTags(template).names
+                used.formUnion(names)
+                if name == "subject", let link = PersonalLink.allCases.first(where: { names.contains($0.rawValue) }) {
+                    reader.add(name, "has {{\(link.rawValue)}}, which belongs into html or text")
+                }
             } catch {
                 reader.add(name, error.reason, position: error.octet, line: error.line)
             }
         }
         if html == nil, text == nil, !reader.faults.contains(where: { $0.field == "html" || $0.field == "text" }) {
             reader.add("html", "is missing, and so is text; at least one of them is needed")
+        }
+        if used.contains(PersonalLink.respond.rawValue), !hasAnswers {
+            reader.add("answers", "is missing, and a template has {{respond_url}}; say what readers may answer")
+        } else if hasAnswers, !used.contains(PersonalLink.respond.rawValue) {
+            reader.add("answers", "is given, and no template has {{respond_url}}, so nobody could answer")
         }
         if let html, TrackedLinks.find(inTemplate: html).count > links {
             reader.add("html", "has more than \(links) different links")

@@ -12,7 +12,8 @@ struct BlastResource: Encodable, Sendable {
 
     let blast_id: String
     let title: String
-    /// draft, sending or sent; `paused_at` and `cancelled_at` say more about sending.
+    /// draft, awaiting_approval, scheduled, sending or sent; `paused_at`, `held_at` and `cancelled_at` say more about
+    /// sending.
     let state: String
     let audience: Int64
     let subject: String
@@ -20,26 +21,37 @@ struct BlastResource: Encodable, Sendable {
     let text: String?
     let from: From
     let reply_to: String?
-    let channel: String
+    let channels: [String]
     let category: String
     let `class`: String
     let school: String?
     let in_doubt_policy: String
-    let dedupe_address: Bool
+    let dedupe_key: String
+    let answers: [String]
     let parent_blast_id: String?
     let fields: [String]
     let created_by: String
     let created_at: String
+    let send_at: String?
     let not_after: String?
     let send_requested_at: String?
+    let requested_by: String?
+    let approval_until: String?
+    let approved_at: String?
+    let approved_by: String?
     let paused_at: String?
+    /// Stopped by the breaker, and why, until somebody resumes it.
+    let held_at: String?
+    let held_reason: String?
     let cancelled_at: String?
     let sending_ended_at: String?
 
     static let columns = """
-        blast_id, state, audience, subject, html_template, text_template, from_address, from_name, reply_to, channel,
-        category, class, school, in_doubt_policy, dedupe_address, parent_blast_id, fields, created_by, created_at,
-        not_after, send_requested_at, paused_at, cancelled_at, sending_ended_at
+        blast_id, state, audience, subject, html_template, text_template, from_address, from_name, reply_to, channels,
+        category, class, school, in_doubt_policy, dedupe_key, answers, parent_blast_id, fields, created_by, created_at,
+        send_at, not_after, send_requested_at, requested_by, approval_until, approved_at, approved_by, paused_at,
+        CASE WHEN coalesce(resumed_at <= held_at, true) THEN held_at END AS held_at, held_reason, cancelled_at,
+        sending_ended_at
         """
 
     init(_ row: PostgresRow) throws {
@@ -55,29 +67,37 @@ struct BlastResource: Encodable, Sendable {
         text = try row.optionalString("text_template")
         from = From(address: try row.string("from_address"), name: try row.optionalString("from_name"))
         reply_to = try row.optionalString("reply_to")
-        channel = try row.string("channel")
+        channels = try row.textArray("channels").compactMap(\.self)
         category = try row.string("category")
         `class` = try row.string("class")
         school = try row.optionalString("school")
         in_doubt_policy = try row.string("in_doubt_policy")
-        dedupe_address = try row.bool("dedupe_address")
+        dedupe_key = try row.string("dedupe_key")
+        answers = try row.textArray("answers").compactMap(\.self)
         parent_blast_id = try row.optionalString("parent_blast_id")
         fields = try row.textArray("fields").compactMap(\.self)
         created_by = try row.string("created_by")
         created_at = try time("created_at") ?? ""
+        send_at = try time("send_at")
         not_after = try time("not_after")
         send_requested_at = try time("send_requested_at")
+        requested_by = try row.optionalString("requested_by")
+        approval_until = try time("approval_until")
+        approved_at = try time("approved_at")
+        approved_by = try row.optionalString("approved_by")
         paused_at = try time("paused_at")
+        held_at = try time("held_at")
+        held_reason = held_at == nil ? nil : try row.optionalString("held_reason")
         cancelled_at = try time("cancelled_at")
         sending_ended_at = try time("sending_ended_at")
     }
 
-    /// The names that the templates use.
+    /// The names of merge fields that the templates use.
     func tags() throws -> Set<String> {
         var names: Set<String> = []
         for template in [subject, html, text] {
             if let template { names.formUnion(try TemplateTags(template).names) }
         }
-        return names
+        return names.subtracting(PersonalLink.names)
     }
 }

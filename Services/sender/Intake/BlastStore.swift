@@ -9,9 +9,9 @@ struct BlastStore: Sendable {
 
     private static let insertion = """
         INSERT INTO blast (blast_id, district_id, subject, html_template, text_template, from_address, from_name,
-                           reply_to, category, class, school, in_doubt_policy, dedupe_address, not_after,
-                           parent_blast_id, created_by)
-        VALUES (mint_blast_id(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+                           reply_to, category, class, school, in_doubt_policy, dedupe_key, send_at, not_after,
+                           parent_blast_id, created_by, answers)
+        VALUES (mint_blast_id(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
         RETURNING \(BlastResource.columns)
         """
 
@@ -25,17 +25,25 @@ struct BlastStore: Sendable {
                     ])
                 }
             }
-            let rows = try await connection.query(
-                Self.insertion,
+            return try await Self.insert(draft, by: caller, on: connection)
+        }
+    }
+
+    /// Inside a transaction of the district.
+    static func insert(
+        _ draft: BlastDraft, by caller: Caller, on connection: PostgresConnection
+    ) async throws -> BlastResource {
+        try document(
+            await connection.query(
+                insertion,
                 [
                     .int(caller.district), .text(draft.subject), .text(draft.html), .text(draft.text),
                     .text(draft.from.wireForm), .text(draft.fromName), .text(draft.replyTo?.wireForm),
                     .text(draft.category), .text(draft.blastClass), .text(draft.school), .text(draft.inDoubtPolicy),
-                    .bool(draft.dedupeAddress), .timestampMicroseconds(draft.notAfterMicroseconds),
-                    .uuid(draft.parent), .text(caller.label),
-                ])
-            return try Self.document(rows)
-        }
+                    .text(draft.dedupeKey), .timestampMicroseconds(draft.sendAtMicroseconds),
+                    .timestampMicroseconds(draft.notAfterMicroseconds),
+                    .uuid(draft.parent), .text(caller.label), .textArray(draft.answers),
+                ]))
     }
 
     func read(_ blast: BlastID, by caller: Caller) async throws -> BlastResource {
@@ -63,16 +71,16 @@ struct BlastStore: Sendable {
             switch self {
             case .cancel: "cancelled_at = coalesce(cancelled_at, clock_timestamp())"
             case .pause: "paused_at = coalesce(paused_at, clock_timestamp())"
-            case .resume: "paused_at = NULL"
+            case .resume: "paused_at = NULL, resumed_at = clock_timestamp()"
             }
         }
     }
 
-    /// Cancels, pauses or resumes sending. Repeating it changes nothing.
+    /// Cancels, pauses or resumes sending, which may not have begun yet. Repeating it changes nothing.
     func control(_ blast: BlastID, _ control: Control, by caller: Caller) async throws -> BlastResource {
         try await pool.withDistrict(caller.district) { connection in
             let document = try await Self.lock(blast, on: connection)
-            if document.state != "sending" {
+            if !["awaiting_approval", "scheduled", "sending"].contains(document.state) {
                 let advice =
                     document.state == "draft" ? " Delete the draft instead." : " Nothing is left to \(control)."
                 throw IntakeProblems.conflict(

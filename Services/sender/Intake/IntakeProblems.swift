@@ -1,5 +1,6 @@
 import Contracts
 import HTTPTypes
+import Inflate
 import Runtime
 
 /// The refusals of intake, each with its own type.
@@ -104,6 +105,39 @@ enum IntakeProblems {
             return Problem(
                 "invalid-list", title: "The list cannot be read", status: .unprocessableContent, detail: detail,
                 members: members)
+        }
+    }
+
+    static func notADraft(_ document: BlastResource) -> Problem {
+        conflict(
+            "not-a-draft", "The blast is not a draft",
+            "The list of a blast that is \(document.state) cannot be replaced. Make a new blast.")
+    }
+
+    static func gzip(_ fault: InflateFault, octets limit: Int) -> Problem {
+        let stays = "The earlier list, if any, stays."
+        switch fault {
+        case .damaged:
+            return Problem(
+                "invalid-gzip", title: "The list cannot be unpacked", status: .unprocessableContent,
+                detail: "The body is not gzip, or was damaged on its way. \(stays)")
+        case .truncated:
+            return Problem(
+                "invalid-gzip", title: "The list cannot be unpacked", status: .unprocessableContent,
+                detail: "The gzip stream ends in the middle; send the whole file. \(stays)")
+        case .tooLarge:
+            return Problem(
+                "too-large", title: "Content too large", status: .contentTooLarge,
+                detail:
+                    "Unpacked, the list has more than \(limit) octets, which is the most this route accepts. \(stays)",
+                members: ["limit": .number(limit)])
+        case .bomb:
+            return Problem(
+                "too-large", title: "Content too large", status: .contentTooLarge,
+                detail:
+                    "The list unpacks to more than \(InflateHandle.ratioMax) times its size, which no list of people "
+                    + "does; send it uncompressed. \(stays)",
+                members: ["ratio": .number(InflateHandle.ratioMax)])
         }
     }
 

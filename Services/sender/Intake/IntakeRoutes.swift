@@ -12,19 +12,28 @@ import Runtime
 /// Every request carries a district's API key and sees that district alone; another district's blast and one that does
 /// not exist are the same answer. A request that is refused has changed nothing.
 struct IntakeRoutes: Sendable {
-    private let pool: PostgresPool
-    private let uploads: PostgresPool
-    private let blasts: BlastStore
-    private let limits: IntakeLimits
+    let pool: PostgresPool
+    let uploads: PostgresPool
+    let blasts: BlastStore
+    let limits: IntakeLimits
     private let chunkSize: Int
-    private let slots: UploadSlots
-    private let logger: Logger
+    let slots: UploadSlots
+    let composer: MessageComposer
+    let testHandOver: TestMessage.HandOver
+    let logger: Logger
 
     /// - Parameters:
     ///   - pool: logs in as `rollcall_intake`; for short requests.
     ///   - uploads: the same role; an upload keeps one of its connections for as long as the client sends.
     ///   - chunkSize: recipients per chunk (`sender.chunk.size`).
-    init(pool: PostgresPool, uploads: PostgresPool, limits: IntakeLimits, chunkSize: Int, logger: Logger) {
+    ///   - composer: what dispatch will compose with, for previews and tests.
+    ///   - testHandOver: hands a test message to the relay.
+    init(
+        pool: PostgresPool, uploads: PostgresPool, limits: IntakeLimits, chunkSize: Int, composer: MessageComposer,
+        testHandOver: @escaping TestMessage.HandOver, logger: Logger
+    ) {
+        self.composer = composer
+        self.testHandOver = testHandOver
         self.pool = pool
         self.uploads = uploads
         blasts = BlastStore(pool: pool)
@@ -36,7 +45,11 @@ struct IntakeRoutes: Sendable {
 
     /// The longer deadline of uploads, for `HTTPLimits.deadlineOverride`.
     static func deadline(for request: HTTPRequest, limits: IntakeLimits) -> Duration? {
-        request.method == .put && (request.path?.contains("/recipients") ?? false) ? limits.uploadDeadline : nil
+        let isLong =
+            request.method == .put && (request.path?.contains("/recipients") ?? false)
+            || request.method == .get && (request.path?.hasSuffix("/summary") ?? false)
+            || request.method == .post && (request.path?.contains("/follow-up") ?? false)
+        return isLong ? limits.uploadDeadline : nil
     }
 
     /// Ready means: the database answers as this role.
@@ -50,12 +63,11 @@ struct IntakeRoutes: Sendable {
         router.post("/v1/blasts") { request, _ in try await create(request) }
         router.get("/v1/blasts/:blast") { request, context in try await read(request, try Self.blast(context)) }
         router.delete("/v1/blasts/:blast") { request, context in try await delete(request, context) }
-        router.put("/v1/blasts/:blast/recipients") { request, context in try await upload(request, context) }
         router.get("/v1/blasts/:blast/summary") { request, context in try await summary(request, context) }
         router.post("/v1/blasts/:blast/send") { request, context in try await send(request, context) }
-        router.post("/v1/blasts/:blast/cancel") { request, context in try await control(.cancel, request, context) }
-        router.post("/v1/blasts/:blast/pause") { request, context in try await control(.pause, request, context) }
-        router.post("/v1/blasts/:blast/resume") { request, context in try await control(.resume, request, context) }
+        registerLists(on: router)
+        registerDrafts(on: router)
+        registerControl(on: router)
     }
 }
 
@@ -82,19 +94,6 @@ extension IntakeRoutes {
         return Response(status: .noContent)
     }
 
-    private func upload(_ request: Request, _ context: some RequestContext) async throws -> Response {
-        let caller = try await authenticate(request, .send)
-        let blast = try Self.known(Self.blast(context))
-        let format = try Self.listFormat(request)
-        return try await slots.withSlot(of: caller.district) {
-            let upload = RecipientUpload(
-                blast: blast, format: format, caller: caller, limits: limits, pool: uploads, logger: logger)
-            return try Self.json(
-                try await upload.run(
-                    request.body, contentLength: request.headers[.contentLength].flatMap { Int($0) }))
-        }
-    }
-
     private func summary(_ request: Request, _ context: some RequestContext) async throws -> Response {
         let caller = try await authenticate(request, .send, .read, .admin)
         let blast = try Self.known(Self.blast(context))
@@ -107,32 +106,28 @@ extension IntakeRoutes {
         let body = try await collect(request, upTo: 4096)
         let order = try SendOrder(blast: blast, key: request.headers[.idempotencyKey], body: body)
         return try Self.json(
-            try await order.place(by: caller, chunkSize: chunkSize, pool: pool), status: .accepted)
+            try await order.place(
+                by: caller, chunkSize: chunkSize, approvalWithin: limits.approvalWithin, pool: pool),
+            status: .accepted)
     }
 
-    private func control(
-        _ control: BlastStore.Control, _ request: Request, _ context: some RequestContext
-    ) async throws -> Response {
-        let caller = try await authenticate(request, .send)
-        return try Self.json(try await blasts.control(try Self.known(Self.blast(context)), control, by: caller))
-    }
 }
 
 extension IntakeRoutes {
-    private func authenticate(_ request: Request, _ scopes: Caller.Scope...) async throws -> Caller {
+    func authenticate(_ request: Request, _ scopes: Caller.Scope...) async throws -> Caller {
         try await Caller.authenticate(request, anyOf: scopes, pool: pool)
     }
 
-    private static func blast(_ context: some RequestContext) throws -> BlastID? {
+    static func blast(_ context: some RequestContext) throws -> BlastID? {
         context.parameters.get("blast").flatMap { BlastID($0) }
     }
 
-    private static func known(_ blast: BlastID?) throws(Problem) -> BlastID {
+    static func known(_ blast: BlastID?) throws(Problem) -> BlastID {
         guard let blast else { throw IntakeProblems.noSuchBlast }
         return blast
     }
 
-    private func collect(_ request: Request, upTo limit: Int) async throws -> [UInt8] {
+    func collect(_ request: Request, upTo limit: Int) async throws -> [UInt8] {
         if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit {
             throw IntakeProblems.tooLarge(octets: limit)
         }
@@ -144,22 +139,11 @@ extension IntakeRoutes {
         return octets
     }
 
-    private static func requireJSON(_ request: Request) throws(Problem) {
+    static func requireJSON(_ request: Request) throws(Problem) {
         try requirePlainEncoding(request)
-        guard try mediaType(request) == "application/json" else {
+        guard try mediaType(request.headers[.contentType]) == "application/json" else {
             throw IntakeProblems.unsupported(
                 "Send the blast as application/json.", accepted: ["application/json"])
-        }
-    }
-
-    private static func listFormat(_ request: Request) throws(Problem) -> ListFormat {
-        try requirePlainEncoding(request)
-        switch try mediaType(request) {
-        case "text/csv": return .csv
-        case "application/x-ndjson": return .ndjson
-        default:
-            throw IntakeProblems.unsupported(
-                "Send the list as text/csv or application/x-ndjson.", accepted: ["text/csv", "application/x-ndjson"])
         }
     }
 
@@ -170,8 +154,8 @@ extension IntakeRoutes {
     }
 
     /// The type without its parameters, in lower case; a charset other than UTF-8 is refused.
-    private static func mediaType(_ request: Request) throws(Problem) -> String {
-        let parts = (request.headers[.contentType] ?? "").lowercased().split(separator: ";")
+    static func mediaType(_ contentType: String?) throws(Problem) -> String {
+        let parts = (contentType ?? "").lowercased().split(separator: ";")
             .map { $0.filter { $0 != " " && $0 != "\t" && $0 != "\"" } }
         for parameter in parts.dropFirst() where parameter.hasPrefix("charset=") && parameter != "charset=utf-8" {
             throw IntakeProblems.unsupported("The charset is not UTF-8; save the text as UTF-8.", accepted: ["utf-8"])
@@ -179,7 +163,7 @@ extension IntakeRoutes {
         return parts.first ?? ""
     }
 
-    private static func json(_ value: some Encodable, status: HTTPResponse.Status = .ok) throws -> Response {
+    static func json(_ value: some Encodable, status: HTTPResponse.Status = .ok) throws -> Response {
         Response(
             status: status, headers: [.contentType: "application/json"],
             body: ResponseBody(byteBuffer: ByteBuffer(bytes: try StrictJSON.encode(value))))

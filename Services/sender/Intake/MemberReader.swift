@@ -64,6 +64,60 @@ struct MemberReader {
         return text
     }
 
+    /// A list of texts; nil when it is absent, null or faulty.
+    mutating func texts(_ name: String) -> [String]? {
+        guard let value = value(name, required: false) else { return nil }
+        guard case .array(let items) = value, items.count <= 100 else {
+            add(name, "is not a list of at most 100 texts")
+            return nil
+        }
+        var texts: [String] = []
+        for item in items {
+            guard case .text(let text) = item else {
+                add(name, "is not a list of texts")
+                return nil
+            }
+            texts.append(text)
+        }
+        return texts
+    }
+
+    /// Texts of one line each, all different, in their order; nil when the member is absent, null or faulty.
+    mutating func texts(_ name: String, count: ClosedRange<Int>, octets limit: Int) -> [String]? {
+        guard let value = value(name, required: false) else { return nil }
+        guard case .array(let items) = value, count.contains(items.count) else {
+            add(name, "is not a list of \(count.lowerBound) to \(count.upperBound) texts")
+            return nil
+        }
+        var texts: [String] = []
+        var seen: Set<[UInt8]> = []
+        for (index, item) in items.enumerated() {
+            guard case .text(let text) = item, !text.isEmpty, text.utf8.count <= limit else {
+                add("\(name)[\(index)]", "is not a text of 1 to \(limit) octets")
+                return nil
+            }
+            if let fault = headerFault(in: text) {
+                add("\(name)[\(index)]", fault.reason, position: fault.position)
+                return nil
+            }
+            guard seen.insert(Array(text.utf8)).inserted else {
+                add("\(name)[\(index)]", "stands in the list twice")
+                return nil
+            }
+            texts.append(text)
+        }
+        return texts
+    }
+
+    mutating func whole(_ name: String, in range: ClosedRange<Int>, required: Bool = false) -> Int? {
+        guard let value = value(name, required: required) else { return nil }
+        guard case .number(let number) = value, let whole = Int(exactly: number), range.contains(whole) else {
+            add(name, "is not a whole number from \(range.lowerBound) to \(range.upperBound)")
+            return nil
+        }
+        return whole
+    }
+
     mutating func truth(_ name: String) -> Bool? {
         guard let value = value(name, required: false) else { return nil }
         guard case .truth(let truth) = value else {

@@ -16,7 +16,7 @@ struct TemplateTags: Equatable {
     }
 
     /// Names that every list's recipients have, without a merge field.
-    static let builtIn: Set<String> = ["email", "name", "person_ref", "school"]
+    static let builtIn: Set<String> = ["email", "name", "person_ref", "person_kind", "school", "locale"]
     static let nameOctets = 64
     static let depthMax = 16
     static let tagsMax = 1_000

@@ -6,7 +6,9 @@ enum MergeFields {
         var values: [String: Any] = ["email": recipient.address]
         if let name = recipient.name { values["name"] = name }
         if let person = recipient.personReference { values["person_ref"] = person }
+        if let kind = recipient.personKind { values["person_kind"] = kind }
         if let school = recipient.school { values["school"] = school }
+        if let locale = recipient.locale { values["locale"] = locale }
         guard recipient.fields != "{}",
             let fields = try? JSONSerialization.jsonObject(with: Data(recipient.fields.utf8)) as? [String: Any]
         else { return values }
@@ -24,6 +26,8 @@ struct Recipient: Sendable {
     let school: String?
     /// A JSON object.
     let fields: String
+    var personKind: String?
+    var locale: String?
     /// An earlier recipient of the blast with the same address, who gets the message for both.
     var original: Int32?
 }

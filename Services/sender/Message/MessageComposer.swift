@@ -14,6 +14,15 @@ struct BlastDocument: Sendable {
     let template: Result<MessageTemplate, MessageTemplate.Fault>
     /// Link numbers by destination.
     let links: [[UInt8]: Int16]
+    /// Opens and clicks are measured unless the district decided otherwise (S-16).
+    var isTracked = true
+    /// False for a category that the district exempted from unsubscription, and then never for anything else.
+    var offersUnsubscribe = true
+    /// Siblings at one address count apart (K-03, `address+person`).
+    var countsByPerson = false
+    var attachments: [MIMEAttachment] = []
+    /// What identifies the attachments in the content's hash; nil without any.
+    var attachmentsDigest: [UInt8]?
 }
 
 /// A message ready for hand-over.
@@ -60,9 +69,24 @@ struct MessageComposer: Sendable {
         case .failure(let fault): return Self.failed(.notSent, "the template cannot be used: \(fault)")
         }
         let rendered = template.render(MergeFields.values(of: recipient))
-        let hash = ContentHash.of(subject: rendered.subject, text: rendered.text, html: rendered.html)
+        let delivery = DeliveryID(blast: document.blast, recipientNumber: recipient.number)
+        let linked =
+            template.hasPersonalLinks
+            ? rendered.resolved { "\(publicURL)/\($0.route)/\(token($0.purpose, delivery, document))" } : rendered
         return Composition(
-            contentHash: hash, result: encode(rendered, to: recipient, of: document, unixSeconds: unixSeconds))
+            contentHash: Self.contentHash(rendered, recipient, document),
+            result: encode(linked, to: recipient, of: document, unixSeconds: unixSeconds))
+    }
+
+    /// Of what the recipient would read before any tracking (K-04). A blast that counts by person means the person too.
+    static func contentHash(_ rendered: RenderedMessage, _ recipient: Recipient, _ document: BlastDocument) -> [UInt8] {
+        var hash = ContentHash.of(subject: rendered.subject, text: rendered.text, html: rendered.html)
+        if let digest = document.attachmentsDigest { hash = SHA256Digest.of(hash + digest) }
+        if document.countsByPerson {
+            let person = "\(recipient.personKind ?? ""):\(recipient.personReference ?? "")"
+            hash = SHA256Digest.of(hash + Array("person:\(person)".utf8))
+        }
+        return hash
     }
 
     private func encode(
@@ -82,10 +106,11 @@ struct MessageComposer: Sendable {
         var message = MIMEMessage(
             from: from, to: Mailbox(name: recipient.name, address: address), subject: rendered.subject,
             date: unixSeconds, messageID: "\(messageID)@\(bounceDomain)", text: rendered.text,
-            html: rendered.html.map { tracked($0, delivery, document) }, boundary: messageID)
+            html: rendered.html.map { document.isTracked ? tracked($0, delivery, document) : $0 }, boundary: messageID)
         message.replyTo = document.replyTo
+        message.attachments = document.attachments
         message.extraHeaders = [("X-Rollcall-Delivery", token(.delivery, delivery, document))]
-        if !document.isEmergency {
+        if !document.isEmergency, document.offersUnsubscribe {
             message.unsubscribeURLs = ["\(publicURL)/u/\(token(.unsubscribe, delivery, document))"]
             message.oneClickUnsubscribe = true
         }

@@ -24,16 +24,23 @@ struct MessageTemplate: Sendable {
     private let subject: MustacheTemplate
     private let html: MustacheTemplate?
     private let text: MustacheTemplate?
+    /// Whether a personal link may stand in it.
+    let hasPersonalLinks: Bool
 
     init(subject: String, html: String?, text: String?) throws(Fault) {
+        hasPersonalLinks = [html, text].contains { template in
+            PersonalLink.names.contains { template?.utf8.firstRange(of: $0.utf8) != nil }
+        }
         self.subject = try Self.parse(subject, .subject)
         if let html { self.html = try Self.parse(html, .html) } else { self.html = nil }
         if let text { self.text = try Self.parse(text, .text) } else { self.text = nil }
     }
 
+    /// Personal links come out as their stand-ins.
     /// - Parameter values: what stands for each tag: texts, numbers, truth values, lists and dictionaries of these.
     func render(_ values: [String: Any]) -> RenderedMessage {
         let present = values.filter { ($0.value as? String)?.utf8.isEmpty != true }
+            .merging(PersonalLink.standIns) { $1 }
         return RenderedMessage(
             subject: subject.render(present), html: html?.render(present), text: text?.render(present))
     }
@@ -100,4 +107,11 @@ struct RenderedMessage: Sendable, Equatable {
     var subject: String
     var html: String?
     var text: String?
+
+    /// With the personal links in place of their stand-ins.
+    func resolved(_ link: (PersonalLink) -> String) -> RenderedMessage {
+        RenderedMessage(
+            subject: subject, html: html.map { PersonalLink.resolve($0, link) },
+            text: text.map { PersonalLink.resolve($0, link) })
+    }
 }

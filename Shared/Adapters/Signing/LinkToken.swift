@@ -57,6 +57,8 @@ public struct LinkToken: Sendable, Hashable {
         case open = 2
         case click = 3
         case unsubscribe = 4
+        case acknowledge = 5
+        case respond = 6
     }
 
     public let purpose: Purpose

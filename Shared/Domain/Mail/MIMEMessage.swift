@@ -18,6 +18,7 @@ public enum MIMEFault: Error, Equatable, Sendable {
     case unsubscribeURL(String)
     case boundary(String)
     case noBody
+    case attachment(String)
 
     public var reason: String {
         switch self {
@@ -30,6 +31,7 @@ public enum MIMEFault: Error, Equatable, Sendable {
             "An unsubscribe address is an http, https or mailto URL in ASCII, without < > or commas, at most 900 long."
         case .boundary: "A boundary has 1 to 60 letters, digits, . _ or -."
         case .noBody: "A message needs a text or an HTML body."
+        case .attachment(let reason): reason
         }
     }
 }
@@ -38,7 +40,7 @@ public enum MIMEFault: Error, Equatable, Sendable {
 ///
 /// The same fields always give the same octets: date, message id and boundary come from the caller, so a retry sends
 /// what was sent before. Bodies are UTF-8 in quoted-printable; with both bodies the result is `multipart/alternative`,
-/// text first. Every value is checked with `headerFault(in:)`.
+/// text first; attachments follow in a `multipart/mixed`. Every value is checked with `headerFault(in:)`.
 public struct MIMEMessage: Sendable {
     public var from: Mailbox
     public var to: Mailbox
@@ -55,6 +57,7 @@ public struct MIMEMessage: Sendable {
     public var extraHeaders: [(name: String, value: String)] = []
     public var text: String?
     public var html: String?
+    public var attachments: [MIMEAttachment] = []
     public var boundary: String
 
     public init(
@@ -92,7 +95,16 @@ public struct MIMEMessage: Sendable {
         }
         for header in extraHeaders { headers.unstructured(header.name, header.value) }
         headers.unstructured("MIME-Version", "1.0")
-        return try appendBody(to: &headers)
+        guard !attachments.isEmpty else { return try appendBody(to: &headers) }
+        let boundary = "=_mixed." + boundary
+        headers.tokens("Content-Type", [Array("multipart/mixed;".utf8), Array("boundary=\"\(boundary)\"".utf8)])
+        var octets = headers.finish() + Array("--\(boundary)\r\n".utf8)
+        var inner = HeaderWriter()
+        octets += try appendBody(to: &inner)
+        for attachment in attachments {
+            octets += Array("--\(boundary)\r\n".utf8) + attachment.part
+        }
+        return octets + Array("--\(boundary)--\r\n".utf8)
     }
 
     private func appendBody(to headers: inout HeaderWriter) throws(MIMEFault) -> [UInt8] {

@@ -1,6 +1,9 @@
 /// Where the value of a column goes.
 enum RecipientColumn: Hashable {
-    case email, name, personRef, school, categories
+    case email, phone, name, personRef, personKind, familyRef, studentRef, staffRef, school, locale, categories
+    /// Consent to everything, or to the messages of one category.
+    case consent
+    case consentTo(String)
     /// A merge field, by its number in `RecipientColumns.fields`.
     case field(Int)
 }
@@ -14,7 +17,9 @@ struct RecipientColumns {
     static let known: [(name: String, column: RecipientColumn)] = [
         ("email", .email), ("address", .email), ("e-mail address", .email), ("name", .name),
         ("person_ref", .personRef), ("person", .personRef), ("school", .school), ("categories", .categories),
-        ("category", .categories),
+        ("category", .categories), ("phone", .phone), ("person_kind", .personKind),
+        ("family_ref", .familyRef), ("student_ref", .studentRef), ("staff_ref", .staffRef), ("locale", .locale),
+        ("consent", .consent),
     ]
 
     private let tags: [String]
@@ -46,6 +51,16 @@ struct RecipientColumns {
             }
             return field(name)
         }
+        if octets.starts(with: Self.consentPrefix) {
+            let category = String(
+                decoding: CellText.trim(octets[Self.consentPrefix.count...]), as: UTF8.self)
+            guard !category.isEmpty, category != "*" else {
+                throw ListFault(
+                    .unknownColumn, line: line, column: heading,
+                    reason: "after consent. stands the name of a category, such as consent.attendance")
+            }
+            return .consentTo(category)
+        }
         if tags.contains(heading) { return field(heading) }
         if let tag = tagsByKey[Self.key(octets)] { return field(tag) }
         throw unknown(heading, line: line)
@@ -64,10 +79,12 @@ struct RecipientColumns {
         let hint = nearest.map { " Did you mean \($0)?" } ?? ""
         return ListFault(
             .unknownColumn, line: line, column: heading, nearest: nearest,
-            reason: "no column has this name and no template of the blast uses it.\(hint) Known columns: email, name, "
-                + "person_ref, school, categories. To keep it as a merge field, head it field.NAME.")
+            reason: "no column has this name and no template of the blast uses it.\(hint) Known columns: email, phone, "
+                + "name, person_ref, person_kind, family_ref, student_ref, staff_ref, school, locale, categories, "
+                + "consent, consent.CATEGORY. To keep it as a merge field, head it field.NAME.")
     }
 
+    private static let consentPrefix = Array("consent.".utf8)
     private static let fieldPrefix = Array("field.".utf8)
 
     /// A name without what people vary: letter case, spaces, hyphens, underscores.

@@ -22,15 +22,24 @@ struct RecipientListReader {
     /// NDJSON: what each member name was resolved to.
     private var members: [String: RecipientColumn] = [:]
     private var used: Set<RecipientColumn> = []
+    private let channels: Set<RecipientChannel>
     private(set) var rows = 0
+    /// Telephone numbers of a list whose blast goes by e-mail only.
+    private(set) var phonesIgnored = 0
 
     private struct Heading {
         var columns: [RecipientColumn] = []
         var names: [String] = []
     }
 
-    /// - Parameter tags: the names that the blast's templates use.
-    init(format: ListFormat, tags: Set<String>, hasher: AddressHasher, limits: ListLimits) {
+    /// - Parameters:
+    ///   - tags: the names that the blast's templates use.
+    ///   - channels: how the blast goes out; a line gives a recipient for each of them that it has an address for.
+    init(
+        format: ListFormat, tags: Set<String>, hasher: AddressHasher, limits: ListLimits,
+        channels: Set<RecipientChannel> = [.email]
+    ) {
+        self.channels = channels
         self.limits = limits
         self.hasher = hasher
         parser = format == .csv ? .csv(CSVParser(limits: limits)) : .ndjson(LineParser(limits: limits))
@@ -87,7 +96,7 @@ struct RecipientListReader {
         var row = RecipientRow(line: record.line)
         for index in 0..<record.count {
             do throws(ListFault) {
-                row.set(heading.columns[index], try CellText.read(record[index], line: record.line))
+                try row.set(heading.columns[index], try CellText.read(record[index], line: record.line))
             } catch {
                 throw Self.placed(error, heading.names[index], index)
             }
@@ -120,10 +129,10 @@ struct RecipientListReader {
                 throw Self.placed(error, name, index)
             }
         }
-        guard used.contains(.email) else {
+        if let missing = missingColumn(among: used) {
             throw ListFault(
                 .missingColumn, line: record.line,
-                reason: "the heading has no column email (or address); the first line names the columns")
+                reason: "the heading has no column \(missing); the first line names the columns")
         }
         self.heading = heading
     }
@@ -154,7 +163,7 @@ struct RecipientListReader {
                         throw ListFault(
                             .tooLong, line: line, reason: "the value has more than \(limits.fieldOctets) octets")
                     }
-                    row.set(column, try CellText.read(Array(text.utf8)[...], line: line))
+                    try row.set(column, try CellText.read(Array(text.utf8)[...], line: line))
                 case .texts(let texts):
                     guard column == .categories else { throw RecipientObject.wrongType(line) }
                     for text in texts { try CellText.check(text, line: line) }
@@ -166,10 +175,10 @@ struct RecipientListReader {
                 throw placed
             }
         }
-        guard filled.contains(.email) else {
+        if let missing = missingColumn(among: filled) {
             throw ListFault(
-                .missingColumn, line: line, column: "email",
-                reason: "the object has no member email; write \"email\": \"\" for a person without an address")
+                .missingColumn, line: line, column: missing,
+                reason: "the object has no member \(missing); write \"\(missing)\": \"\" for a person without one")
         }
         used.formUnion(filled)
         try finishRow(&row, emit)
@@ -185,14 +194,28 @@ struct RecipientListReader {
         return column
     }
 
+    /// The column that the blast's channels cannot do without.
+    private func missingColumn(among columns: Set<RecipientColumn>) -> String? {
+        if channels.contains(.email), columns.contains(.email) { return nil }
+        if channels.contains(.sms), columns.contains(.phone) { return nil }
+        return channels.contains(.email) ? "email" : "phone"
+    }
+
+    /// One line is one recipient for each channel that it has an address for, and one without an address when it has none.
     private mutating func finishRow(
         _ row: inout RecipientRow, _ emit: (RecipientRow) -> Void
     ) throws(ListFault) {
-        rows += 1
+        let byPhone = channels.contains(.sms) && (!row.phone.isEmpty || !channels.contains(.email))
+        let byEmail = channels.contains(.email) && (!row.address.isEmpty || !byPhone)
+        if !channels.contains(.sms), !row.phone.isEmpty { phonesIgnored += 1 }
+        rows += (byEmail ? 1 : 0) + (byPhone ? 1 : 0)
         guard rows <= limits.rows else {
             throw ListFault(.tooManyRows, line: row.line, reason: "the list has more than \(limits.rows) recipients")
         }
-        row.judgeAddress(hasher)
-        emit(row)
+        if byEmail {
+            row.judgeAddress(hasher)
+            emit(row)
+        }
+        if byPhone { emit(row.byPhone(hasher)) }
     }
 }

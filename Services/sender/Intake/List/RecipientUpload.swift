@@ -1,5 +1,6 @@
 import Delivery
 import Hummingbird
+import Inflate
 import Logging
 import NIOCore
 import Postgres
@@ -30,6 +31,8 @@ struct RecipientUpload: Sendable {
         let invalid: Int
         let no_address: Int
         let duplicates: Int64
+        /// Telephone numbers on the list of a blast that goes by e-mail only: nothing is done with them.
+        let phones_ignored: Int
         let fields: [String]
         /// The first hundred.
         var faults: [RowFault]
@@ -37,6 +40,7 @@ struct RecipientUpload: Sendable {
 
     let blast: BlastID
     let format: ListFormat
+    let isGzip: Bool
     let caller: Caller
     let limits: IntakeLimits
     let pool: PostgresPool
@@ -51,8 +55,9 @@ struct RecipientUpload: Sendable {
             try await connection.limitStatements(to: limits.uploadDeadline)
             let document = try Self.draft(try await BlastStore.read(blast, on: connection))
             var intake = ListIntake(
-                format: format, tags: try document.tags(), hasher: try await hasher(on: connection), limits: limits.list
-            )
+                format: format, tags: try document.tags(), hasher: try await hasher(on: connection),
+                limits: limits.list,
+                channels: Set(document.channels.compactMap(RecipientChannel.init(rawValue:))))
             _ = try await connection.query(Self.temporaryTable)
             try await connection.copyBegin(Self.copy)
             try await receive(body, contentLength, &intake, connection)
@@ -70,12 +75,17 @@ struct RecipientUpload: Sendable {
         _ connection: PostgresConnection
     ) async throws {
         var received = 0
+        let inflater = isGzip ? try InflateHandle(limit: limits.list.octets) : nil
         do {
             for try await buffer in body {
                 received += buffer.readableBytes
                 guard received <= limits.list.octets else { throw IntakeProblems.tooLarge(octets: limits.list.octets) }
-                try intake.take(Array(buffer.readableBytesView))
-                if intake.hasMuch { try await connection.copyWrite(intake.written()) }
+                guard let inflater else {
+                    try await take(Array(buffer.readableBytesView), &intake, connection)
+                    continue
+                }
+                inflater.feed(Array(buffer.readableBytesView))
+                while let piece = try inflater.next() { try await take(piece, &intake, connection) }
             }
             try Task.checkCancellation()
             if let contentLength, received != contentLength {
@@ -83,12 +93,22 @@ struct RecipientUpload: Sendable {
                     "incomplete", title: "The list did not arrive whole", status: .badRequest,
                     detail: "\(received) of \(contentLength) octets arrived. The earlier list, if any, stays.")
             }
+            try inflater?.finish()
             try intake.finish()
             try await connection.copyWrite(intake.written())
             try await connection.copyEnd()
         } catch let fault as ListFault {
             throw IntakeProblems.list(fault)
+        } catch let fault as InflateFault {
+            throw IntakeProblems.gzip(fault, octets: limits.list.octets)
         }
+    }
+
+    private func take(
+        _ octets: [UInt8], _ intake: inout ListIntake, _ connection: PostgresConnection
+    ) async throws {
+        try intake.take(octets)
+        if intake.hasMuch { try await connection.copyWrite(intake.written()) }
     }
 
     private func hasher(on connection: PostgresConnection) async throws -> AddressHasher {
@@ -99,9 +119,7 @@ struct RecipientUpload: Sendable {
 
     private static func draft(_ document: BlastResource) throws -> BlastResource {
         guard document.state == "draft" else {
-            throw IntakeProblems.conflict(
-                "not-a-draft", "The blast is not a draft",
-                "The list of a blast that is \(document.state) cannot be replaced. Make a new blast.")
+            throw IntakeProblems.notADraft(document)
         }
         return document
     }
@@ -137,16 +155,18 @@ struct RecipientUpload: Sendable {
 
     private static let temporaryTable = """
         CREATE TEMPORARY TABLE uploaded_recipient (
-            recipient_no int, line_no int, address text, address_hash bytea, fault smallint, fault_reason text,
-            name text, person_ref text, school text, categories text[], fields jsonb
+            recipient_no int, line_no int, channel text, address text, address_hash bytea, fault smallint,
+            fault_reason text, name text, person_ref text, person_kind text, school text, locale text,
+            categories text[], consent_refused text[], fields jsonb
         ) ON COMMIT DROP
         """
     private static let copy = "COPY pg_temp.uploaded_recipient FROM STDIN (FORMAT binary)"
     private static let recipients = """
-        INSERT INTO recipient (blast_id, district_id, recipient_no, line_no, address, address_hash, fault,
-                               fault_reason, name, person_ref, school, categories, fields)
-        SELECT $1, $2, recipient_no, line_no, address, address_hash, fault, fault_reason, name, person_ref, school,
-               categories, fields
+        INSERT INTO recipient (blast_id, district_id, recipient_no, line_no, channel, address, address_hash, fault,
+                               fault_reason, name, person_ref, person_kind, school, locale, categories,
+                               consent_refused, fields)
+        SELECT $1, $2, recipient_no, line_no, channel, address, address_hash, fault, fault_reason, name, person_ref,
+               person_kind, school, locale, categories, consent_refused, fields
           FROM pg_temp.uploaded_recipient
         """
     /// The person's reference goes to readers of the status topic: one that may be an address is left out.
@@ -170,8 +190,11 @@ struct ListIntake {
     private var recipients = 0
     private var faults: [RecipientUpload.RowFault] = []
 
-    init(format: ListFormat, tags: Set<String>, hasher: AddressHasher, limits: ListLimits) {
-        reader = RecipientListReader(format: format, tags: tags, hasher: hasher, limits: limits)
+    init(
+        format: ListFormat, tags: Set<String>, hasher: AddressHasher, limits: ListLimits,
+        channels: Set<RecipientChannel>
+    ) {
+        reader = RecipientListReader(format: format, tags: tags, hasher: hasher, limits: limits, channels: channels)
     }
 
     /// Enough is written to be worth sending.
@@ -195,7 +218,7 @@ struct ListIntake {
     func result(_ blast: BlastID, duplicates: Int64) -> RecipientUpload.Result {
         RecipientUpload.Result(
             blast_id: blast.description, audience: recipients, invalid: invalid, no_address: withoutAddress,
-            duplicates: duplicates, fields: reader.columnNames, faults: faults)
+            duplicates: duplicates, phones_ignored: reader.phonesIgnored, fields: reader.columnNames, faults: faults)
     }
 
     private mutating func write(_ row: RecipientRow) {
@@ -209,17 +232,21 @@ struct ListIntake {
                         address: String(row.address.prefix(200)), reason: row.faultReason ?? ""))
             }
         }
-        encoder.beginRow(columns: 11)
+        encoder.beginRow(columns: 15)
         encoder.integer(Int32(recipients))
         encoder.integer(Int32(clamping: row.line))
+        encoder.text(row.channel.rawValue)
         encoder.text(row.address)
         encoder.bytes(row.addressHash)
         encoder.integer(row.fault.map { Int16($0.rawValue) })
         encoder.text(row.faultReason)
         encoder.text(row.name)
         encoder.text(row.personRef)
+        encoder.text(row.personKind)
         encoder.text(row.school)
+        encoder.text(row.locale)
         encoder.textArray(row.categories)
+        encoder.textArray(row.consentRefused.isEmpty ? nil : row.consentRefused)
         let names = reader.fields
         encoder.object(row.fields.map { (names[$0.number], $0.value) })
     }

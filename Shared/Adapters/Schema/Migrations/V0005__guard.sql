@@ -94,6 +94,128 @@ SELECT protect_tenant_table('opt_out', '{rollcall_report}', '{rollcall_guard,rol
 GRANT SELECT, INSERT, UPDATE ON opt_out TO rollcall_guard;
 GRANT SELECT ON opt_out TO rollcall_dispatch, rollcall_report;
 
+-- What the guard's rules say about a range of recipients. The first rule that applies decides; `rules` names all that
+-- do. Writes nothing: the guard keeps the answer as decisions, and intake shows it before a blast is sent.
+-- common_content: the hash of what everybody reads, null when messages differ between recipients.
+-- Each list is asked by its key once per recipient, whatever the planner knows about the tables: LIMIT and OFFSET keep
+-- the subqueries from becoming joins over whole tables.
+CREATE FUNCTION screen_recipients(wanted uuid, first_no int, last_no int, common_content bytea)
+RETURNS TABLE (recipient_no int, district_id bigint, fact int, rule text, detail text, original_blast_id uuid,
+               original_recipient_no int, rules text[])
+LANGUAGE sql STABLE AS $$
+    WITH looked_up AS MATERIALIZED (
+        SELECT r.recipient_no, r.district_id, r.fault, r.fault_reason, b.category,
+               b.class <> 'emergency' AND coalesce(r.consent_refused && ARRAY['*', b.category], false) AS refused,
+               b.class <> 'emergency' AND NOT coalesce(b.category = ANY (r.categories), true) AS unselected,
+               left_blasts.category AS opted_out, left_blasts.occurred_at AS opted_out_at,
+               blocked.reason AS blocked, blocked.last_seen AS blocked_at, earlier.recipient_no AS original_no,
+               claim.blast_id AS claim_blast, claim.recipient_no AS claim_no, claim.at AS claim_at
+          FROM blast b
+          JOIN recipient r ON r.blast_id = b.blast_id AND r.recipient_no BETWEEN first_no AND last_no
+          LEFT JOIN LATERAL (
+               SELECT o.category, o.occurred_at FROM opt_out o
+                WHERE b.class <> 'emergency' AND o.district_id = b.district_id
+                  AND o.address_hash = r.address_hash AND o.active AND o.category IN ('*', b.category)
+                ORDER BY o.category LIMIT 1) left_blasts ON true
+          LEFT JOIN LATERAL (
+               SELECT l.reason, l.last_seen FROM blacklist l
+                WHERE l.district_id = b.district_id AND l.address_hash = r.address_hash AND l.active
+                LIMIT 1) blocked ON true
+          LEFT JOIN LATERAL (
+               SELECT e.recipient_no FROM recipient e
+                WHERE (b.dedupe_key <> 'address+content' OR common_content IS NOT NULL)
+                  AND left_blasts.category IS NULL AND blocked.reason IS NULL
+                  AND e.blast_id = wanted AND e.address_hash = r.address_hash AND e.recipient_no < r.recipient_no
+                  AND (b.dedupe_key <> 'address+person'
+                       OR (e.person_kind, e.person_ref) IS NOT DISTINCT FROM (r.person_kind, r.person_ref))
+                  AND (b.class = 'emergency'
+                       OR coalesce(b.category = ANY (e.categories), true)
+                          AND NOT coalesce(e.consent_refused && ARRAY['*', b.category], false))
+                  AND NOT EXISTS (SELECT FROM decision d
+                                   WHERE d.blast_id = wanted AND d.recipient_no = e.recipient_no OFFSET 0)
+                ORDER BY e.recipient_no LIMIT 1) earlier ON true
+          LEFT JOIN LATERAL (
+               SELECT h.blast_id, h.recipient_no, h.at FROM content_claim h
+                WHERE b.class <> 'emergency' AND b.parent_blast_id IS NULL AND h.district_id = b.district_id
+                  AND h.address_hash = r.address_hash AND h.content_hash = common_content
+                  AND h.state = 'handed_over' AND h.blast_id <> b.blast_id
+                  AND h.at > clock_timestamp() - b.content_window LIMIT 1) claim ON true
+         WHERE b.blast_id = wanted AND r.blast_id = wanted
+    ), decided AS (
+        SELECT *, CASE
+            WHEN fault IS NOT NULL THEN fault::int
+            WHEN refused THEN 7
+            WHEN unselected THEN 8
+            WHEN opted_out IS NOT NULL THEN 9
+            WHEN blocked = 'bounce' THEN 11
+            WHEN blocked = 'complaint' THEN 12
+            WHEN blocked IS NOT NULL THEN 13
+            WHEN original_no IS NOT NULL OR claim_no IS NOT NULL THEN 10
+        END AS decided_fact, array_remove(ARRAY[
+            CASE fault WHEN 6 THEN 'no_address' WHEN 14 THEN 'address_syntax' END,
+            CASE WHEN refused THEN 'consent' END,
+            CASE WHEN unselected THEN 'category' END,
+            CASE WHEN opted_out IS NOT NULL THEN 'opt_out' END,
+            'blacklist_' || blocked,
+            CASE WHEN original_no IS NOT NULL THEN 'duplicate_address' END,
+            CASE WHEN claim_no IS NOT NULL THEN 'duplicate_content' END], NULL) AS applying
+          FROM looked_up
+    )
+    SELECT d.recipient_no, d.district_id, d.decided_fact, d.applying[1],
+        CASE d.decided_fact
+            WHEN 6 THEN coalesce(d.fault_reason, 'The list has no address for this recipient.')
+            WHEN 14 THEN coalesce(d.fault_reason, 'The address cannot be used.')
+            WHEN 7 THEN 'Consent to "' || d.category || '" messages was refused.'
+            WHEN 8 THEN 'This address is not selected for "' || d.category || '" messages.'
+            WHEN 9 THEN CASE d.opted_out
+                WHEN '*' THEN 'Opted out of all blasts on '
+                ELSE 'Opted out of "' || d.category || '" messages on ' END
+                || to_char(d.opted_out_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || '.'
+            WHEN 10 THEN CASE
+                WHEN d.original_no IS NULL THEN 'The same message was sent to this address at '
+                    || to_char(d.claim_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC.'
+                ELSE 'Same address as recipient ' || d.original_no || ' of this blast; one message is enough.' END
+            WHEN 11 THEN 'On the blacklist: mail to this address was returned, last on '
+                || to_char(d.blocked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || '.'
+            WHEN 12 THEN 'On the blacklist: a message was marked as spam, last on '
+                || to_char(d.blocked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || '.'
+            WHEN 13 THEN CASE d.blocked
+                WHEN 'invalid' THEN 'On the blacklist: the address was found invalid on '
+                ELSE 'On the blacklist: blocked by hand on ' END
+                || to_char(d.blocked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || '.'
+        END,
+        CASE WHEN d.decided_fact = 10 AND d.original_no IS NULL THEN d.claim_blast
+             WHEN d.decided_fact = 10 THEN wanted END,
+        CASE WHEN d.decided_fact = 10 THEN coalesce(d.original_no, d.claim_no) END,
+        d.applying
+      FROM decided d
+$$;
+
+-- The same for a draft of the caller's district, which may not read the lists themselves.
+CREATE FUNCTION rehearse_screening(wanted uuid, first_no int, last_no int, common_content bytea)
+RETURNS TABLE (recipient_no int, fact int, rule text, detail text, original_blast_id uuid, original_recipient_no int,
+               rules text[])
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
+    SELECT s.recipient_no, s.fact, s.rule, s.detail, s.original_blast_id, s.original_recipient_no, s.rules
+      FROM blast b, LATERAL screen_recipients(b.blast_id, first_no, last_no, common_content) s
+     WHERE b.blast_id = wanted AND b.district_id = current_district()
+$$;
+-- Whether these recipients of a draft had content of their own within its window, as the hand-over would find.
+CREATE FUNCTION rehearse_claims(wanted uuid, recipients int[], contents bytea[])
+RETURNS TABLE (recipient_no int, original_blast_id uuid, original_recipient_no int, at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
+    SELECT r.recipient_no, h.blast_id, h.recipient_no, h.at
+      FROM unnest(recipients, contents) AS u (no, content)
+      JOIN blast b ON b.blast_id = wanted AND b.district_id = current_district()
+                  AND b.class <> 'emergency' AND b.parent_blast_id IS NULL
+      JOIN recipient r ON r.blast_id = wanted AND r.recipient_no = u.no
+      JOIN content_claim h ON h.district_id = b.district_id AND h.address_hash = r.address_hash
+                          AND h.content_hash = u.content
+     WHERE h.state = 'handed_over' AND h.blast_id <> wanted AND h.at > clock_timestamp() - b.content_window
+$$;
+REVOKE ALL ON FUNCTION rehearse_screening, rehearse_claims FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION rehearse_screening, rehearse_claims TO rollcall_intake;
+
 -- Until when the guard has learned everything of a partition, by the database clock. General sending stops when the
 -- oldest of these is too old.
 CREATE TABLE guard_progress (

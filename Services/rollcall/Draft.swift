@@ -1,0 +1,132 @@
+import ArgumentParser
+import Foundation
+
+/// Looking at a draft before it is sent.
+struct Draft: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Look at a draft: preview a message, send a test, see what would be decided, attach files.",
+        subcommands: [Preview.self, Test.self, Check.self, Attach.self])
+
+    struct Preview: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Print one recipient's message; its personal links lead nowhere.")
+
+        @Argument(help: "The blast.") var blast: String
+        @Argument(help: "The recipient's number, as in the list.") var recipient: Int32 = 1
+        @Flag(help: "The whole message as it would be handed over (message/rfc822).") var whole = false
+        @Flag(help: "The HTML instead of the text.") var html = false
+        @OptionGroup var server: IntakeServer
+
+        // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
+        private struct Shown: Decodable {
+            let to: String
+            let subject: String
+            let html: String?
+            let text: String?
+            let attachments: [String]
+            let fault: String?
+        }
+
+        func run() async throws {
+            let path = "v1/blasts/\(blast)/preview/\(recipient)"
+            guard !whole else {
+                let answer = try await server.client().get(path, headers: ["Accept": "message/rfc822"])
+                return Terminal.say(String(decoding: answer.body, as: UTF8.self))
+            }
+            let shown = try await server.client().get(path).decoded(Shown.self)
+            if let fault = shown.fault {
+                Terminal.complain("no message can reach this recipient: \(Terminal.plain(fault))")
+            }
+            Terminal.say("To: \(Terminal.plain(shown.to))\nSubject: \(Terminal.plain(shown.subject))")
+            if !shown.attachments.isEmpty {
+                Terminal.say("Attached: \(Terminal.plain(shown.attachments.joined(separator: ", ")))")
+            }
+            Terminal.say("\n\((html ? shown.html ?? shown.text : shown.text ?? shown.html) ?? "")")
+        }
+    }
+
+    struct Test: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Send one recipient's message to yourself, marked as a test; it counts nowhere.")
+
+        @Argument(help: "The blast.") var blast: String
+        @Option(help: "Where the test goes.") var to: String
+        @Option(help: "Whose message.") var recipient: Int32 = 1
+        @OptionGroup var server: IntakeServer
+
+        private struct Receipt: Decodable {
+            let reply: String
+        }
+
+        func run() async throws {
+            let body: [String: Any] = ["to": to, "recipient_no": Int(recipient)]
+            let receipt = try await server.client().post(
+                "v1/blasts/\(blast)/test", json: try JSONSerialization.data(withJSONObject: body)
+            ).decoded(Receipt.self)
+            Terminal.say("sent; the relay answered: \(Terminal.plain(receipt.reply))")
+        }
+    }
+
+    struct Check: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Dry run: what every check says about every recipient. Nothing is sent.",
+            discussion: "Prints one line for each recipient who would be left out; --all prints everybody.")
+
+        @Argument(help: "The blast.") var blast: String
+        @Flag(help: "Also those who would get the message.") var all = false
+        @Flag(help: "The server's lines as they are: one JSON object for each recipient.") var json = false
+        @OptionGroup var server: IntakeServer
+
+        // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
+        private struct Line: Decodable {
+            let recipient_no: Int
+            let line: Int
+            let address: String
+            let decision: String
+            let reason: String?
+        }
+
+        func run() async throws {
+            var counts: [String: Int] = [:]
+            try await server.client().lines("v1/blasts/\(blast)/dry-run") { octets in
+                if json { return Terminal.say(String(decoding: octets, as: UTF8.self)) }
+                guard let line = try? JSONDecoder().decode(Line.self, from: octets) else {
+                    throw Failure("the server's answer is not what this tool knows; are the versions the same?")
+                }
+                counts[line.decision, default: 0] += 1
+                guard all || line.decision != "send" else { return }
+                Terminal.say(
+                    "\(line.recipient_no)  line \(line.line)  \(Terminal.plain(line.address))  \(line.decision)"
+                        + (line.reason.map { ": \(Terminal.plain($0))" } ?? ""))
+            }
+            guard !json else { return }
+            Terminal.say(
+                counts.sorted { $0.value > $1.value }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
+        }
+    }
+
+    struct Attach: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Attach a file to every message of a draft.")
+
+        @Argument(help: "The blast.") var blast: String
+        @Argument(help: "The file.", completion: .file()) var file: String
+        @Option(help: "Its media type, such as application/pdf.") var type: String
+        @OptionGroup var server: IntakeServer
+
+        func run() async throws {
+            let url = URL(filePath: file)
+            guard FileManager.default.isReadableFile(atPath: url.path) else { throw Failure("cannot read \(file)") }
+            _ = try await server.client().put(
+                "v1/blasts/\(blast)/attachments/\(url.lastPathComponent)", file: url, type: type)
+            Terminal.say("attached \(Terminal.plain(url.lastPathComponent))")
+        }
+    }
+}
+
+/// The sender's API and the key for it.
+struct IntakeServer: ParsableArguments {
+    @Option(help: "The sender's address, such as http://127.0.0.1:8080.") var url: String
+    @Option(help: "The API key; better set ROLLCALL_API_KEY.") var key: String?
+
+    func client() throws -> APIClient { try APIClient(base: url, key: key) }
+}

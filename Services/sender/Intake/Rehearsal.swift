@@ -1,0 +1,188 @@
+import Contracts
+import Delivery
+import Postgres
+import Runtime
+
+/// What sending a draft now would decide for each recipient, without sending anything.
+///
+/// Asks the guard's own rules and renders every message as the hand-over would. Limits: what is learned, and what other
+/// blasts hand over, between now and sending is not known; equal messages to one address within the blast
+/// (`address+content`) are found at hand-over when the templates have merge fields.
+struct Rehearsal: Sendable {
+    static let pageSize: Int32 = 1_000
+
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
+    struct Line: Encodable, Sendable {
+        let recipient_no: Int32
+        let line: Int64
+        let channel: String
+        let address: String
+        let name: String?
+        let person_ref: String?
+        /// `send`, or the status that the recipient would get.
+        let decision: String
+        /// The deciding check's answer, in words.
+        let reason: String?
+        /// Every check's answer: `ok` or what it found.
+        let checks: [String: String]
+        /// The earlier delivery of a duplicate.
+        let original: String?
+        /// Names in the templates for which this recipient has no value.
+        let empty_fields: [String]
+    }
+
+    let blast: BlastID
+    let caller: Caller
+    let pool: PostgresPool
+
+    private static let page = """
+        SELECT r.recipient_no, r.line_no, r.channel, r.address, coalesce(r.address_hash, '') AS address_hash, r.name,
+               r.person_ref, r.person_kind, r.school, r.locale, r.fields::text AS fields,
+               s.fact, s.detail, s.original_blast_id, s.original_recipient_no, s.rules
+          FROM rehearse_screening($1, $2, $3, $4) s
+          JOIN recipient r ON r.blast_id = $1 AND r.recipient_no = s.recipient_no
+         ORDER BY r.recipient_no
+        """
+    private static let claims = """
+        SELECT recipient_no, original_blast_id, original_recipient_no,
+               to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS sent_at
+          FROM rehearse_claims($1, $2, $3)
+        """
+
+    /// What all pages share.
+    struct Basis: Sendable {
+        let document: BlastDocument
+        let template: MessageTemplate
+        let tags: Set<String>
+        let commonContent: [UInt8]?
+        let audience: Int32
+    }
+
+    func basis() async throws -> Basis {
+        try await pool.withDistrict(caller.district) { connection in
+            let resource = try await BlastStore.read(blast, on: connection)
+            guard resource.state == "draft" else {
+                throw IntakeProblems.conflict(
+                    "not-a-draft", "The blast is not a draft",
+                    "The blast is \(resource.state); its report says what was decided.")
+            }
+            let document = try await DraftMessage.document(
+                resource, of: blast, district: caller.district, on: connection)
+            let tags = try resource.tags()
+            return Basis(
+                document: document, template: try document.template.get(), tags: tags,
+                commonContent: DraftMessage.commonContent(document, tags: tags),
+                audience: Int32(clamping: resource.audience))
+        }
+    }
+
+    /// The recipients `first` and a page of those behind it.
+    func lines(from first: Int32, _ basis: Basis) async throws -> [Line] {
+        try await pool.withDistrict(caller.district) { connection in
+            let rows = try await connection.query(
+                Self.page,
+                [.uuid(blast), .int4(first), .int4(first + Self.pageSize - 1), .bytes(basis.commonContent)])
+            var judged: [Judged] = []
+            for row in rows { judged.append(try judge(row, basis)) }
+            let asked = judged.filter { $0.fact == nil && $0.content != nil }
+            var claims: [Int32: (original: String, at: String)] = [:]
+            if !asked.isEmpty {
+                for row in try await connection.query(
+                    Self.claims,
+                    [.uuid(blast), .int4Array(asked.map(\.recipient.number)), .byteaArray(asked.map(\.content))])
+                {
+                    let original = DeliveryID(
+                        blast: try row.blastID("original_blast_id"),
+                        recipientNumber: try row.int32("original_recipient_no"))
+                    claims[try row.int32("recipient_no")] = ("\(original)", try row.string("sent_at"))
+                }
+            }
+            return judged.map { $0.line(claims[$0.recipient.number]) }
+        }
+    }
+
+    private func judge(_ row: PostgresRow, _ basis: Basis) throws -> Judged {
+        let recipient = try Recipient(row)
+        let fact = try row.optionalInt("fact").flatMap { UInt8(exactly: $0) }.flatMap(DeliveryFact.init(rawValue:))
+        let values = MergeFields.values(of: recipient)
+        var content: [UInt8]?
+        if fact == nil, basis.commonContent == nil {
+            content = MessageComposer.contentHash(basis.template.render(values), recipient, basis.document)
+        }
+        var original: String?
+        if let blast = try row.optionalBlastID("original_blast_id"),
+            let number = try row.optionalInt32("original_recipient_no")
+        {
+            original = "\(DeliveryID(blast: blast, recipientNumber: number))"
+        }
+        return Judged(
+            recipient: recipient, row: try row.int("line_no"), channel: try row.string("channel"), fact: fact,
+            detail: try row.optionalString("detail"), rules: try row.textArray("rules").compactMap(\.self),
+            original: original, content: content,
+            emptyFields: basis.tags.filter { (values[$0] as? String)?.utf8.isEmpty != false }.sorted())
+    }
+
+    private struct Judged {
+        let recipient: Recipient
+        let row: Int64
+        let channel: String
+        let fact: DeliveryFact?
+        let detail: String?
+        let rules: [String]
+        let original: String?
+        let content: [UInt8]?
+        let emptyFields: [String]
+
+        func line(_ claim: (original: String, at: String)?) -> Line {
+            var checks = [
+                "address": "ok", "consent": "ok", "category": "ok", "opt_out": "ok", "blacklist": "ok",
+                "duplicate_address": "ok", "duplicate_content": "ok",
+            ]
+            for rule in rules {
+                switch rule {
+                case "no_address", "address_syntax": checks["address"] = rule
+                case "consent": checks["consent"] = "refused"
+                case "category": checks["category"] = "not_selected"
+                case "opt_out": checks["opt_out"] = "opted_out"
+                case "duplicate_address", "duplicate_content": checks[rule] = "duplicate"
+                default: checks["blacklist"] = rule
+                }
+            }
+            if claim != nil { checks["duplicate_content"] = "duplicate" }
+            let decided = fact ?? (claim == nil ? nil : .duplicate)
+            return Line(
+                recipient_no: recipient.number, line: row, channel: channel, address: recipient.address,
+                name: recipient.name, person_ref: recipient.personReference, decision: decided?.name ?? "send",
+                reason: detail ?? claim.map { "The same message was sent to this address at \($0.at) UTC." },
+                checks: checks, original: original ?? claim?.original, empty_fields: emptyFields)
+        }
+    }
+}
+
+/// Counts of what the rules say about a whole draft, without rendering.
+struct RehearsalCounts: Sendable {
+    private static let slice: Int32 = 20_000
+    private static let count = """
+        SELECT fact, count(*) AS n FROM rehearse_screening($1, $2, $3, $4) GROUP BY fact
+        """
+
+    /// By status, with `send` for those who would get the message.
+    static func read(
+        _ blast: BlastID, audience: Int32, commonContent: [UInt8]?, on connection: PostgresConnection
+    ) async throws -> [String: Int64] {
+        var counts: [String: Int64] = ["send": 0]
+        var first: Int32 = 1
+        while first <= audience {
+            let last = min(audience, first + slice - 1)
+            for row in try await connection.query(
+                count, [.uuid(blast), .int4(first), .int4(last), .bytes(commonContent)])
+            {
+                let fact = try row.optionalInt("fact").flatMap { UInt8(exactly: $0) }
+                    .flatMap(DeliveryFact.init(rawValue:))
+                counts[fact?.name ?? "send", default: 0] += try row.int("n")
+            }
+            first = last + 1
+        }
+        return counts
+    }
+}

@@ -1,0 +1,60 @@
+import Signing
+
+/// A link in a message that is the recipient's own, written as a tag of a template.
+///
+/// A template is rendered with a stand-in that is the same for everybody, so that the content's identity (K-04) does not
+/// depend on who reads it; the link itself is put in afterwards.
+enum PersonalLink: String, CaseIterable, Sendable {
+    case unsubscribe = "unsubscribe_url"
+    case acknowledge = "acknowledge_url"
+    case respond = "respond_url"
+
+    static let names = Set(allCases.map(\.rawValue))
+
+    /// Needs no escaping anywhere and ends in a letter that no merge value can continue into another stand-in.
+    var standIn: String { "https://link.rollcall.invalid/\(rawValue)" }
+
+    /// The letter of the ingester's route.
+    var route: String {
+        switch self {
+        case .unsubscribe: "u"
+        case .acknowledge: "a"
+        case .respond: "r"
+        }
+    }
+
+    var purpose: LinkToken.Purpose {
+        switch self {
+        case .unsubscribe: .unsubscribe
+        case .acknowledge: .acknowledge
+        case .respond: .respond
+        }
+    }
+
+    static let standIns = Dictionary(uniqueKeysWithValues: allCases.map { ($0.rawValue, $0.standIn) })
+
+    /// Replaces the stand-ins, octet by octet: a merge value behind one may begin with a combining character.
+    static func resolve(_ text: String, _ link: (PersonalLink) -> String) -> String {
+        let octets = Array(text.utf8)
+        let prefix = Array("https://link.rollcall.invalid/".utf8)
+        var result: [UInt8] = []
+        var copied = 0
+        var index = 0
+        while index + prefix.count <= octets.count {
+            guard octets[index] == prefix[0], octets[index..<(index + prefix.count)].elementsEqual(prefix),
+                let found = allCases.first(where: {
+                    octets[(index + prefix.count)...].starts(with: $0.rawValue.utf8)
+                })
+            else {
+                index += 1
+                continue
+            }
+            result += octets[copied..<index]
+            result += Array(link(found).utf8)
+            index += prefix.count + found.rawValue.utf8.count
+            copied = index
+        }
+        guard copied > 0 else { return text }
+        return String(decoding: result + octets[copied...], as: UTF8.self)
+    }
+}
