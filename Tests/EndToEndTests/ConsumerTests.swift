@@ -1,72 +1,211 @@
+import Contracts
 import Delivery
 import Foundation
+import Kafka
+import Postgres
 import TestKit
 import Testing
 
-/// Somebody else's program, which knows the topic and nothing of us.
-@Suite(.serialized) struct `The consumer of the guide` {
-    /// A child inherits the signals that the threads of Swift's tasks block, and this one has to hear SIGTERM.
-    private static let unblocked = """
-        import os, signal, sys
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        os.execv(sys.executable, [sys.executable] + sys.argv[1:])
-        """
-
-    @Test func `keeps a correct copy though it is killed in the middle`() async throws {
-        try await BlastRig.with("blast-consumer") { rig in
-            let program = ProjectFolder.root.appending(path: "Tests/ContractsTests/consumer.py").path
-            let copy = rig.stack.stateFolder.appending(path: "copy.db").path
-            func start() throws -> ServiceProcess {
-                try ServiceProcess(
-                    executable: ProjectFolder.python,
-                    arguments: [
-                        "-c", Self.unblocked, program, "follow", copy, "downstream", rig.stack.kafkaBootstrap,
-                        "session.timeout.ms=2000", "heartbeat.interval.ms=500",
-                    ], environment: [:], folder: rig.stack.stateFolder, name: "downstream")
+/// The consumers of the guide, in Python and in Swift, against live blasts.
+@Suite(.serialized) struct `A consumer of the topics` {
+    @Test
+    func `keeps a correct copy across kills, rebalances, repeats and replay, from a snapshot too, and forgets in time`()
+        async throws
+    {
+        let settings = ["ROLLCALL_PROJECTOR_TIDY_INTERVAL": "500ms", "ROLLCALL_PROJECTOR_PROGRESS_SWEEP": "1s"]
+        try await BlastRig.with("blast-consumers", settings) { rig in
+            var members: [ServiceProcess] = []
+            defer { for member in members { member.signal(9) } }
+            func follow(_ copies: [KeptCopy], as name: String) throws -> [ServiceProcess] {
+                let started = try copies.map { try $0.follow(as: name) }
+                members += started
+                return started
             }
-            func copied() async throws -> [DeliveryID: Int64] {
-                let result = try await TestKit.Command.run(ProjectFolder.python, [program, "print", copy])
-                try #require(result.status == 0, "\(result.output)")
-                var facts: [DeliveryID: Int64] = [:]
-                for line in result.output.split(separator: "\n") {
-                    let words = line.split(separator: " ")
-                    let delivery = try #require(DeliveryID(String(words[0])))
-                    let bits: Int64 = try #require(Int64(String(words[1])))
-                    facts[delivery] = bits
-                }
-                return facts
-            }
-
-            let first = try start()
-            defer { first.signal(9) }
-            let list = Mailboxes.list(2000)
+            let early = try await KeptCopy.both("early", on: rig.stack)
+            let first = try follow(early, as: "first")
+            let list = Mailboxes.list(1500)
             let blast = try await rig.send(list, subject: "Book fair")
-            _ = try await eventually("the copy has begun", within: .seconds(60), every: .milliseconds(200)) {
-                try await copied().count
+            _ = try await eventually("the copies have begun", within: .seconds(60), every: .milliseconds(300)) {
+                try await early[0].facts().count * early[1].facts().count
             } until: {
-                $0 >= 100
+                $0 > 0
             }
-            try await first.kill()
-            let settled = try await rig.settledCount(blast)
-            #expect(settled < list.count, "the blast was over before the kill")
-            try await rig.expectStatuses(of: blast, list)
+            // A second member joins, the first dies, and so does the projector.
+            let second = try follow(early, as: "second")
+            for member in first { try await member.kill() }
+            try await rig.killAndRestart("status-projector")
 
-            let second = try start()
-            defer { second.signal(9) }
-            _ = try await eventually("the copy equals the table", within: .seconds(60), every: .milliseconds(500)) {
-                let copy = try await copied()
-                var wrong: [String] = []
-                let table = try await rig.facts(of: blast)
-                for (number, facts) in table {
-                    let known = copy[DeliveryID(blast: blast, recipientNumber: number)]
-                    if known != facts.bits { wrong.append("\(number): \(known ?? 0) is not \(facts.bits)") }
-                }
-                if copy.count != table.count { wrong.append("\(copy.count) rows, the table has \(table.count)") }
-                return Array(wrong.prefix(5))
-            } until: {
-                $0.isEmpty
+            // A team that begins in the middle.
+            let late = try await KeptCopy.both("late", on: rig.stack)
+            let snapshot = try await rig.snapshot()
+            for copy in late { try await copy.load(snapshot) }
+            let beginners = try follow(late, as: "first")
+            let settled = try await rig.settledCount(blast)
+            #expect(settled < list.count, "the blast was over before the snapshot")
+            try await rig.killAndRestart("status-projector")
+            for member in beginners { try await member.kill() }
+            _ = try follow(late, as: "second")
+            _ = try follow(early, as: "third")
+            for member in second { #expect(try await member.terminate() == 0, "\(member.name)") }
+
+            // Old records once more, as a stopped projector that wakes up would say them.
+            try await rig.repeatOldRecords()
+            try await rig.expectStatuses(of: blast, list)
+            try await rig.expectTopicAgrees(with: blast)
+            try await rig.expect(early + late) { try await rig.table(of: blast) }
+
+            // Replay: a copy that lost rows is whole again.
+            for member in members where member.isRunning { try await member.kill() }
+            for copy in early {
+                try await copy.loseHalf()
+                let kept = try await copy.facts().count
+                #expect(kept < list.count)
+                try await copy.rewind()
             }
-            #expect(try await second.terminate() == 0)
+            _ = try follow(early + late, as: "fourth")
+            try await rig.expect(early + late) { try await rig.table(of: blast) }
+
+            // 60 days later.
+            _ = try await rig.database.query(
+                "UPDATE blast SET expires_at = clock_timestamp() WHERE blast_id = $1",
+                [.uuid(high: blast.high, low: blast.low)])
+            try await rig.expect(early + late) { [:] }
+            let announced = try await rig.stack.readAll(.blastProgress).filter {
+                $0.header("ce_type") == BlastExpiredRecord.type
+            }
+            #expect(announced.map { $0.header("ce_id") } == ["expired/\(blast)"])
+            // Who reads everything from the beginning now forgets it as well, whichever topic comes first.
+            let latest = try await KeptCopy.both("latest", on: rig.stack)
+            let lines = try String(contentsOf: try await rig.snapshot(), encoding: .utf8).split(separator: "\n")
+            #expect(lines.count == 2, "a snapshot leaves expired blasts out")
+            for copy in latest { try await copy.load(snapshot) }
+            _ = try follow(latest, as: "first")
+            try await rig.expect(latest) { [:] }
+            for member in members where member.isRunning {
+                #expect(try await member.terminate() == 0, "\(member.name)")
+            }
         }
+    }
+
+    @Test func `that comes after compaction and retention has the newest state of every delivery that is left`()
+        async throws
+    {
+        try await BlastRig.with("blast-latecomer", ["ROLLCALL_PROJECTOR_TIDY_INTERVAL": "500ms"]) { rig in
+            let list = Mailboxes.list(300)
+            let blast = try await rig.send(list, subject: "Lost and found")
+            _ = try await eventually("the blast is under way", within: .seconds(60)) {
+                try await rig.settledCount(blast)
+            } until: {
+                $0 > 30
+            }
+            try await rig.killAndRestart("status-projector")
+            try await rig.expectStatuses(of: blast, list)
+            try await rig.expectTopicAgrees(with: blast)
+            let table = try await rig.table(of: blast)
+            for service in BlastRig.services { try await rig.process(service).terminate() }
+
+            let whole = try await rig.stack.readAll(.deliveryStatus)
+            let left = try CompactedTopic(whole)
+            #expect(left.records.count == left.deliveries.count && left.deliveries.count < table.count)
+            #expect(whole.count > table.count, "there was nothing to compact")
+            // A broker that holds what compaction and the deletion of the oldest segments leave.
+            try await rig.stack.restartBroker()
+            try await rig.stack.createTopics()
+            try await rig.stack.produce(left.records)
+            let copies = try await KeptCopy.both("latecomer", on: rig.stack)
+            let members = try copies.map { try $0.follow(as: "first") }
+            defer { for member in members { member.signal(9) } }
+            try await rig.expect(copies) { table.filter { left.deliveries.contains($0.key) } }
+            // What such a reader misses: the versions before, and nothing else.
+            #expect(left.firstSeenVersions.contains { $0 > 0 })
+            for member in members { #expect(try await member.terminate() == 0) }
+        }
+    }
+
+    @Test func `finds the contract kept on every topic, with an emergency, a command and a dead letter`() async throws {
+        try await BlastRig.with("blast-topics", ["ROLLCALL_PROJECTOR_PROGRESS_SWEEP": "1s"]) { rig in
+            let list = Mailboxes.list(60)
+            let blast = try await rig.send(list, subject: "Bus 7 is late")
+            // Nobody is asked whether they want to hear of an emergency.
+            let urgent = Mailboxes.list(40, tag: "e").filter { !$0.address.hasPrefix("unsub") }
+            let emergency = try await rig.send(urgent, subject: "School is closed", class: "emergency")
+            try await rig.expectStatuses(of: blast, list)
+            try await rig.expectStatuses(of: emergency, urgent)
+            let order = try JSONSerialization.data(
+                withJSONObject: ["address": "bounce-1@families.example", "reason": "the mailbox was full"])
+            let answer = try await rig.call("POST", "/v1/blacklist/reset", "report", body: order)
+            #expect(answer.status == 202, "\(answer.text)")
+            try await rig.stack.produce([
+                ProducerRecord(
+                    topic: Topic.deliveryEvents.name, key: Array("nobody".utf8), value: Array("{\"half\":".utf8),
+                    headers: [])
+            ])
+            _ = try await rig.database.query(
+                "UPDATE blast SET expires_at = clock_timestamp() WHERE blast_id = $1",
+                [.uuid(high: blast.high, low: blast.low)])
+            for topic in [Topic.deadLetters, .commands, .blastProgress] {
+                _ = try await eventually("\(topic.name) has its record", within: .seconds(60), every: .seconds(1)) {
+                    try await rig.stack.readAll(topic).compactMap { $0.header("ce_type") }
+                } until: {
+                    topic == .blastProgress ? $0.contains(BlastExpiredRecord.type) : !$0.isEmpty
+                }
+            }
+            try await rig.expectTopicAgrees(with: emergency)
+            try await rig.expectSnapshotIsTheTopic(emergency, deliveries: urgent.count)
+            for service in BlastRig.services { #expect(try await rig.process(service).terminate() == 0) }
+            // The record nobody can read was ours, not a service's.
+            try await rig.expectContractKept(on: Topic.all, except: ["{\"half\":"])
+        }
+    }
+}
+
+/// What a compacted topic keeps: the last record of each key, and nothing of the oldest segments.
+struct CompactedTopic {
+    private(set) var records: [ProducerRecord] = []
+    private(set) var deliveries: Set<DeliveryID> = []
+    private(set) var firstSeenVersions: [Int] = []
+
+    init(_ whole: [ConsumerRecord]) throws {
+        for (_, part) in Dictionary(grouping: whole, by: \.topicPartition) {
+            var last: [[UInt8]: Int] = [:]
+            for (index, record) in part.enumerated() { last[record.key ?? []] = index }
+            let segmentStart = part.count / 4
+            for (index, record) in part.enumerated() where index >= segmentStart && last[record.key ?? []] == index {
+                let status = try DeliveryStatusRecord(value: try #require(record.value))
+                deliveries.insert(status.delivery)
+                firstSeenVersions.append(status.versionFrom)
+                records.append(
+                    ProducerRecord(
+                        topic: record.topicPartition.topic, key: record.key ?? [], value: record.value,
+                        headers: record.headers, partition: record.topicPartition.partition))
+            }
+        }
+    }
+}
+
+extension BlastRig {
+    /// Publishes every second record that is on the status topic so far once more, behind the newer ones.
+    func repeatOldRecords() async throws {
+        let old = try await stack.readAll(.deliveryStatus).enumerated().filter { $0.offset % 2 == 0 }.map(\.element)
+        try #require(!old.isEmpty)
+        try await stack.produce(
+            old.map {
+                ProducerRecord(
+                    topic: $0.topicPartition.topic, key: $0.key ?? [], value: $0.value, headers: $0.headers,
+                    partition: $0.topicPartition.partition)
+            })
+    }
+}
+
+extension LocalStack {
+    func produce(_ records: [ProducerRecord]) async throws {
+        let producer = try KafkaProducer(kafka(), messageTimeout: .seconds(30))
+        do {
+            try await producer.send(records)
+        } catch {
+            await producer.close(timeout: .zero)
+            throw error
+        }
+        await producer.close(timeout: .seconds(5))
     }
 }
