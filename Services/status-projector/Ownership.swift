@@ -18,6 +18,9 @@ struct Ownership: Sendable, Hashable {
     let restartReason: String?
     /// The status topic lacks what earlier incarnations published, as far as anyone knows.
     let needsFullRepublication: Bool
+
+    /// What an offset belongs to: a recreated topic counts from 0 again in the same cluster.
+    var history: String { incarnation == 1 ? clusterID : "\(clusterID)/\(incarnation)" }
 }
 
 extension ProjectionStore {
@@ -109,12 +112,15 @@ extension ProjectionStore {
         guard updated.affectedRows == 1 else { throw Fenced() }
     }
 
-    /// After an ambiguous commit: whether the batch that would end at `nextOffset` is durable.
+    /// After an ambiguous commit: whether the batch that would end at `nextOffset` is durable. Waits for a commit that the
+    /// server is still working on.
     /// - Throws: `Fenced` when another owner has taken the partition meanwhile.
     func hasCommitted(upTo nextOffset: Int64, by ownership: Ownership) async throws -> Bool {
         let row = try await database.query(
-            "SELECT epoch, next_offset FROM projector_partition WHERE projection = $1 AND topic = $2 AND part = $3",
-            [.text(projection), .text(topic), .int(Int64(ownership.part))]
+            """
+            SELECT epoch, next_offset FROM projector_partition
+             WHERE projection = $1 AND topic = $2 AND part = $3 FOR SHARE
+            """, [.text(projection), .text(topic), .int(Int64(ownership.part))]
         ).first
         guard let row, try row.int("epoch") == ownership.epoch else { throw Fenced() }
         return try row.int("next_offset") == nextOffset

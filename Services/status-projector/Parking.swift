@@ -33,7 +33,7 @@ extension ProjectionStore {
     func park(_ batch: ReadBatch, _ fold: Fold, _ ownership: Ownership, on connection: PostgresConnection) async throws
     {
         let common: [PostgresParameter] = [
-            .text(projection), .text(ownership.clusterID), .text(topic), .int(Int64(ownership.part)),
+            .text(projection), .text(ownership.history), .text(topic), .int(Int64(ownership.part)),
         ]
         if !fold.late.isEmpty {
             _ = try await connection.query(

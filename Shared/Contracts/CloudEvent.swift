@@ -34,6 +34,8 @@ public struct CloudEventAttributes: Sendable, Hashable {
     public init(header: (String) -> String?) throws(ContractError) {
         func required(_ name: String) throws(ContractError) -> String {
             guard let value = header(name), !value.isEmpty else { throw ContractError("missing header \(name)") }
+            // PostgreSQL stores no NUL, so a record with one could neither be kept nor parked with its reason.
+            guard !value.utf8.contains(0) else { throw ContractError("header \(name) contains a NUL") }
             return value
         }
         guard try required("ce_specversion") == "1.0" else { throw ContractError("ce_specversion is not 1.0") }

@@ -20,6 +20,10 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible {
     /// connection lost, so that a server which stopped answering cannot hold a caller. `nil`: no limit on either side.
     public var statementTimeout: Duration?
 
+    /// The server ends a session whose client leaves a transaction open and says nothing for this long: a process that was
+    /// stopped in the middle must not keep its row locks from the one that takes over.
+    static let idleTransactionTimeout: Duration = .seconds(20)
+
     /// How much longer than `statementTimeout` the client waits for an answer.
     var answerMargin: Duration = .seconds(5)
 
@@ -48,6 +52,7 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible {
         let settings: [(name: String, value: String)] = [
             ("search_path", searchPath),
             ("statement_timeout", String(statementTimeout?.wholeMilliseconds ?? 0)),
+            ("idle_in_transaction_session_timeout", String(Self.idleTransactionTimeout.wholeMilliseconds)),
             ("client_min_messages", "warning"),
             ("datestyle", "ISO"),
             ("intervalstyle", "iso_8601"),

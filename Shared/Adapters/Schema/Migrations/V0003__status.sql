@@ -172,7 +172,8 @@ CREATE TABLE projector_incident (
 GRANT SELECT, INSERT ON projector_incident TO rollcall_projector;
 GRANT SELECT ON projector_incident TO rollcall_report;
 
--- Records that name a delivery this database does not have, or no longer has; and records that cannot be read.
+-- Records that name a delivery this database does not have, or no longer has; and records that cannot be read. Offsets
+-- repeat in another history, so cluster_id also names the incarnation once it is above 1: `cluster/2`.
 CREATE TABLE late_event (
     projection text NOT NULL,
     cluster_id text NOT NULL,
