@@ -133,7 +133,7 @@ import Testing
         }
     }
 
-    static func rollcall(_ rig: ProjectorRig, _ arguments: [String]) async throws -> Command.Result {
+    static func rollcall(_ rig: ProjectorRig, _ arguments: [String]) async throws -> TestKit.Command.Result {
         try await Command.run(
             ProjectFolder.program("rollcall"), arguments, environment: rig.databaseOf.environment)
     }

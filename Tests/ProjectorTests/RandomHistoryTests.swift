@@ -1,0 +1,99 @@
+import Contracts
+import Delivery
+import Foundation
+import Kafka
+import Postgres
+import TestKit
+import Testing
+
+@testable import status_projector
+
+/// Thousands of small random histories, each told twice in different orders and batches, through the projector's own
+/// decoding, fold and SQL. `ROLLCALL_TEST_SEED` names the first history (1), `ROLLCALL_TEST_SEEDS` how many (2000; 1
+/// when the first is named).
+@Suite struct `Random histories` {
+    private static let environment = ProcessInfo.processInfo.environment
+    private static let firstSeed = environment["ROLLCALL_TEST_SEED"].flatMap { Int($0) }
+    private static let count =
+        environment["ROLLCALL_TEST_SEEDS"].flatMap { Int($0) } ?? (firstSeed == nil ? 2000 : 1)
+
+    @Test func `leave the tables that an independent fold expects, in any order, split, repetition and takeover`()
+        async throws
+    {
+        let cases = try await Reference.cases(from: Self.firstSeed ?? 1, count: Self.count)
+        try #require(cases.count == Self.count)
+        let stack = try await LocalStack.shared()
+        let database = try await stack.database("histories")
+        let tables = HistoryTables(owner: PostgresPool(database.owner, size: 1))
+        // Nothing crashes here, and waiting for the disk is most of the time.
+        _ = try await tables.owner.query("ALTER DATABASE \(database.name) SET synchronous_commit = off")
+        let blasts = try await tables.insert(cases)
+        let projector = PostgresPool(database.role("rollcall_projector"), size: 4)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for part in 0..<4 {
+                group.addTask {
+                    for history in cases where history.seed % 4 == part {
+                        for order in history.orders.indices {
+                            let told = HistoryTables.Told(seed: history.seed, order: order)
+                            try await Self.tell(history, told, blasts[told] ?? [], part: Int32(part), projector)
+                        }
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        try await expect(tables, agreesWith: cases)
+        #expect(try await tables.violations() == [:])
+        await projector.close()
+        await tables.owner.close()
+    }
+
+    private func expect(_ tables: HistoryTables, agreesWith cases: [HistoryCase]) async throws {
+        let hashes = try await tables.hashes()
+        for history in cases {
+            for order in history.orders.indices {
+                let told = HistoryTables.Told(seed: history.seed, order: order)
+                let found = hashes[told]
+                guard found?.state != history.state || found?.log != history.logs[order] else { continue }
+                let difference = try await Reference.difference(
+                    seed: history.seed, order: order, try await tables.rows(of: told))
+                Issue.record(
+                    "order \(order) of seed \(history.seed) (ROLLCALL_TEST_SEED=\(history.seed)): \(difference)")
+            }
+        }
+    }
+
+    /// Commits the batches of one order as their owner does, with owners that come and go: an earlier owner, and a batch
+    /// that is committed already, are refused.
+    private static func tell(
+        _ history: HistoryCase, _ told: HistoryTables.Told, _ blasts: [BlastID], part: Int32, _ pool: PostgresPool
+    ) async throws {
+        let store = ProjectionStore(projection: told.projection, topic: Topic.deliveryEvents.name, database: pool)
+        var random = SeededGenerator(seed: UInt64(told.seed * 2 + told.order))
+        var ownership = try await store.acquire(part: part, clusterID: "cluster")
+        for positions in history.orders[told.order] {
+            var records: [ConsumerRecord] = []
+            for (index, position) in positions.enumerated() {
+                records.append(
+                    history.consumed(position, offset: ownership.nextOffset + Int64(index), part: part, blasts))
+            }
+            let batch = ReadBatch(records)
+            if Int.random(in: 0..<8, using: &random) == 0 {
+                let zombie = ownership
+                ownership = try await store.acquire(part: part, clusterID: "cluster")
+                await #expect(throws: ProjectionStore.Fenced.self, "seed \(told.seed): an earlier owner was not fenced")
+                {
+                    _ = try await store.commit(batch, by: zombie, published: 0)
+                }
+            }
+            let fold = try await store.commit(batch, by: ownership, published: 0)
+            if Int.random(in: 0..<8, using: &random) == 0 {
+                await #expect(throws: ProjectionStore.Fenced.self, "seed \(told.seed): a batch was committed twice") {
+                    _ = try await store.commit(batch, by: ownership, published: 0)
+                }
+            }
+            ownership.nextOffset = batch.tail.nextOffset
+            ownership.seq = fold.seq
+        }
+    }
+}
