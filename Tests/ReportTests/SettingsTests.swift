@@ -66,7 +66,7 @@ extension ReportRig {
         try await ReportRig.run { rig in
             let people = Self.people()
             let blast = try await rig.blast(people)
-            try await rig.history(blast, 1, [.sent, .delivered], firstSeq: 10)
+            try await rig.record(blast, 1, .delivered, source: "event-ingester", "250 2.0.0 ok")
             let cookie = try await rig.session(key: rig.readKey)
             let before = try await rig.storedFacts()
             var summaries: Set<[String: Int]> = []
