@@ -66,7 +66,8 @@ struct RebuildWatch {
     static func line(_ progress: Progress, projected: Int64, seconds: Double) -> String {
         let rate = seconds > 0 ? Double(projected) / seconds : 0
         let share = progress.total > 0 ? progress.done * 100 / progress.total : 100
-        let eta = rate > 0 ? "about \(Int(Double(progress.remaining) / rate) + 1) s left" : "not moving"
+        let eta =
+            rate > 0 ? "about \(Int(Double(progress.remaining) / rate) + 1) s left" : "no projector has moved it yet"
         let offsets = progress.parts.map { "\($0.part): \($0.next)/\($0.until)" }.joined(separator: ", ")
         return "\(progress.done) of \(progress.total) records (\(share) %), \(Int(rate))/s, "
             + (progress.remaining == 0 ? "done" : eta) + "; offsets \(offsets)"
