@@ -1,4 +1,5 @@
 import Mail
+import TestKit
 import Testing
 
 @Suite struct SMTPReplyParserTests {
@@ -34,6 +35,51 @@ import Testing
         for octet in octets { if let reply = try parser.consume(octet) { single.append(reply) } }
         #expect(single == whole)
         #expect(!parser.isInsideReply)
+    }
+
+    @Test func `random replies, cut at random places, read back as they were written`() throws {
+        for seed in 0..<1_000 {
+            var generator = SeededGenerator(seed: UInt64(seed))
+            var octets: [UInt8] = []
+            let written = (0..<Int.random(in: 1...6, using: &generator)).map { _ in
+                let code = Int.random(in: 200...599, using: &generator)
+                let lines = (0..<Int.random(in: 1...4, using: &generator)).map { _ in
+                    ["", "ok", "5.1.1 no", "250 x", "-", " 354", "é", String(repeating: "y", count: 2_040)]
+                        .randomElement(using: &generator) ?? ""
+                }
+                for (index, line) in lines.enumerated() {
+                    let end = Bool.random(using: &generator) ? "\r\n" : "\n"
+                    octets += Array("\(code)\(index == lines.count - 1 ? " " : "-")\(line)\(end)".utf8)
+                }
+                return SMTPReply(code: code, lines: lines)
+            }
+            var cuts = (0..<8).map { _ in Int.random(in: 0...octets.count, using: &generator) }.sorted()
+            cuts = [0] + cuts + [octets.count]
+            var parser = SMTPReplyParser()
+            let found = try zip(cuts, cuts.dropFirst()).flatMap { try parser.consume(octets[$0..<$1]) }
+            #expect(found == written, "seed \(seed)")
+            #expect(!parser.isInsideReply)
+        }
+    }
+
+    @Test func `a reply with one octet spoiled is another reply or a fault, and ends the dialogue when it is a fault`()
+    {
+        let good = Array("250-2.0.0 a\r\n250 2.0.0 b\r\n".utf8)
+        for index in good.indices {
+            for octet in UInt8.min...UInt8.max {
+                var spoiled = good
+                spoiled[index] = octet
+                var parser = SMTPReplyParser()
+                do {
+                    for reply in try parser.consume(spoiled) {
+                        #expect((200...599).contains(reply.code))
+                        #expect(reply.lines.allSatisfy { headerFault(in: $0.replacing("\u{FFFD}", with: "?")) == nil })
+                    }
+                } catch {
+                    #expect(throws: error) { try parser.consume(good) }
+                }
+            }
+        }
     }
 
     @Test func `a multi-line reply keeps its lines and loses repeated enhanced codes in its text`() throws {

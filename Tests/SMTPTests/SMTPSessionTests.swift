@@ -16,20 +16,23 @@ import Testing
     private static let inputs: [SMTPSession.Input] =
         [
             "220 hi", "250 ok", "250-mx\r\n250-PIPELINING\r\n250 SIZE 99999", "251 forwarded", "354 go",
-            "421 4.3.2 bye", "452 4.2.2 full", "500 what", "550 5.1.1 no", "221 bye",
+            "421 4.3.2 bye", "452 4.2.2 full", "500 what", "550 5.1.1 no", "221 bye", "235 you are", "334 go on",
+            "250-mx\r\n250-STARTTLS\r\n250-DSN\r\n250 AUTH PLAIN", "250-mx\r\n250 AUTH LOGIN", "530 5.7.0 first",
         ].map { .reply(reply($0)) } + [
             .malformed(reason: "junk"), .closed(reason: "gone"), .timedOut(reason: "late"), .bodyWritten(inTime: true),
-            .bodyWritten(inTime: false), .quit,
+            .bodyWritten(inTime: false), .secured, .quit,
         ]
 
     private struct Walk {
-        var session = SMTPSession(heloName: "me.example")
+        var session: SMTPSession
         var isPending = false
         var saw354 = false
         var wroteDot = false
         var path: [String] = []
 
-        var key: String { "\(session.state) \(session.extensions) \(isPending) \(saw354) \(wroteDot)" }
+        var key: String {
+            "\(session.state) \(session.isSecure) \(session.extensions) \(isPending) \(saw354) \(wroteDot)"
+        }
     }
 
     /// Feeds one input, checks every law that must hold, and returns where that leads.
@@ -62,7 +65,10 @@ import Testing
             case .opened, .release: #expect(next.session.state == .ready, trace)
             case .close: #expect(next.session.isClosed, trace)
             case .refused: #expect(!next.isPending && next.session.isClosed, trace)
-            case .send(let line): #expect(line.hasSuffix("\r\n") && !line.contains("\n."), trace)
+            case .startTLS: #expect(!next.session.isSecure && next.session.state == .handshake, trace)
+            case .send(let line):
+                #expect(line.hasSuffix("\r\n") && !line.contains("\n."), trace)
+                checkPrivacy(line, next.session, trace)
             }
         }
         #expect(finishes.count <= (next.isPending ? 1 : 0), trace)
@@ -73,6 +79,17 @@ import Testing
         if next.session.isClosed || next.session.state == .ready { #expect(!next.isPending, trace) }
         if walk.session.isClosed, !walk.isPending, case .reply = input { #expect(actions.isEmpty, trace) }
         return next
+    }
+
+    /// Nothing that the policy wants protected goes out unprotected.
+    private func checkPrivacy(_ line: String, _ session: SMTPSession, _ trace: Comment) {
+        let isHarmless = ["EHLO ", "HELO ", "STARTTLS", "QUIT"].contains { line.hasPrefix($0) }
+        switch session.policy.encryption {
+        case .required, .fromStart: #expect(session.isSecure || isHarmless, trace)
+        case .never, .whenOffered: break
+        }
+        guard case .auth = session.state else { return }
+        #expect(session.isSecure || session.policy.allowsClearTextCredentials, trace)
     }
 
     private func check(_ outcome: SMTPOutcome, _ input: SMTPSession.Input, wroteDot: Bool, _ trace: Comment) {
@@ -94,23 +111,66 @@ import Testing
         }
     }
 
-    @Test func `in every reachable state every input keeps the laws`() {
-        var seen: Set<String> = []
-        var front = [Walk()]
+    private static let credentials = SMTPCredentials(user: "u", password: "p")
+
+    private static let policies: [SMTPSession.Policy] = [
+        SMTPSession.Policy(), SMTPSession.Policy(encryption: .whenOffered),
+        SMTPSession.Policy(encryption: .required, credentials: credentials), SMTPSession.Policy(encryption: .fromStart),
+        SMTPSession.Policy(encryption: .whenOffered, credentials: credentials),
+        SMTPSession.Policy(credentials: credentials, allowsClearTextCredentials: true),
+    ]
+
+    @Test func `in every reachable state every input keeps the laws, under every policy`() {
         var names: Set<Substring> = []
-        while let walk = front.popLast() {
-            guard seen.insert(walk.key).inserted else { continue }
-            names.insert("\(walk.session.state)".prefix { $0 != "(" })
-            var inputs = Self.inputs
-            if !walk.isPending { inputs.append(.deliver(Self.message)) }
-            for input in inputs { front.append(step(walk, input)) }
+        for policy in Self.policies {
+            var seen: Set<String> = []
+            var front = [Walk(session: SMTPSession(heloName: "me.example", policy: policy))]
+            while let walk = front.popLast() {
+                guard seen.insert(walk.key).inserted else { continue }
+                names.insert("\(walk.session.state)".prefix { $0 != "(" })
+                var inputs = Self.inputs
+                if !walk.isPending { inputs.append(.deliver(Self.message)) }
+                for input in inputs { front.append(step(walk, input)) }
+            }
+            #expect(seen.count > 40)
         }
         #expect(
             names == [
-                "greeting", "ehlo", "helo", "ready", "mail", "recipient", "data", "body", "final", "draining", "reset",
-                "quitting", "closed",
+                "greeting", "ehlo", "helo", "startTLS", "handshake", "auth", "ready", "mail", "recipient", "data",
+                "body", "final", "draining", "reset", "quitting", "closed",
             ])
-        #expect(seen.count > 40)
+    }
+
+    @Test func `with DSN the server is asked for notices of failure and delay, in the encoding of RFC 3461 and 6533`() {
+        let ehlo = "250-mx\r\n250-SMTPUTF8\r\n250-8BITMIME\r\n250 DSN"
+        for (recipient, original) in [
+            ("r@x.example", "rfc822;r@x.example"), ("a+b=c@x.example", "rfc822;a+2Bb+3Dc@x.example"),
+            ("jos\u{E9}+x@x.example", "utf-8;jos\\x{E9}\\x{2B}x@x.example"),
+        ] {
+            let message = SMTPSession.Message(
+                envelope: SMTPEnvelope(sender: "b@s.example", recipient: recipient, envelopeID: "0192/3=+"),
+                message: [])
+            let actions = run(ehlo: ehlo, [.reply(Self.reply("250 ok"))], message: message)
+            let utf8 = recipient.utf8.count == recipient.count ? "" : " SMTPUTF8"
+            #expect(
+                actions == [
+                    .send("MAIL FROM:<b@s.example>\(utf8) RET=HDRS ENVID=0192/3+3D+2B\r\n"),
+                    .send("RCPT TO:<\(recipient)> NOTIFY=FAILURE,DELAY ORCPT=\(original)\r\n"),
+                ])
+        }
+        let strange = SMTPSession.Message(
+            envelope: SMTPEnvelope(sender: "", recipient: "r@x.example", envelopeID: "a b\r\nQUIT"), message: [])
+        #expect(run(ehlo: ehlo, [], message: strange) == [.send("MAIL FROM:<> RET=HDRS\r\n")])
+    }
+
+    @Test func `octets above 127 are not given to a server without 8BITMIME`() {
+        let message = SMTPSession.Message(
+            envelope: SMTPEnvelope(sender: "", recipient: "r@x.example"), message: Array("A: b\r\n\r\n\u{E9}".utf8))
+        guard case .finish(.rejected(let reply, .mail), false) = run(ehlo: "250 mx", [], message: message).last else {
+            Issue.record("it was offered")
+            return
+        }
+        #expect(reply.code == 554 && reply.isLocal)
     }
 
     /// Runs a dialogue and returns all actions after the connection is open.

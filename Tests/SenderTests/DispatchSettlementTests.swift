@@ -53,7 +53,7 @@ struct DispatchSettlementTests {
             #expect(settlement.state == .requeued)
             #expect(settlement.fact == nil)
             #expect(settlement.retryAfter == Settlement.requeuePause)
-            #expect(outcome.isRelayTrouble)
+            #expect(outcome.relayTrouble != nil)
         }
     }
 

@@ -1,4 +1,5 @@
 import Logging
+import Mail
 import NIOPosix
 import Runtime
 import SMTP

@@ -46,7 +46,9 @@ struct RelayRoster: Sendable {
             self.connections = connections
         }
 
-        /// How many more messages it may have now.
+        fileprivate var load: Double { Double(inUse) / Double(connections) }
+
+        /// How many more messages it may have now; negative while some stand in line.
         func free(at now: ContinuousClock.Instant) -> Int {
             guard health.isTroubled else { return connections - inUse }
             return health.isBlocked(at: now) || inUse > 0 ? 0 : 1
@@ -68,6 +70,14 @@ struct RelayRoster: Sendable {
         }
         guard let chosen = usable.max(by: { entries[$0].credit < entries[$1].credit }) else { return nil }
         entries[chosen].credit -= total
+        entries[chosen].inUse += 1
+        return chosen
+    }
+
+    /// Takes a place in the line of a relay that works though all its connections are in use: the shortest line.
+    mutating func takeInLine(except tried: Set<Int>) -> Int? {
+        let working = entries.indices.filter { !tried.contains($0) && !entries[$0].health.isTroubled }
+        guard let chosen = working.min(by: { entries[$0].load < entries[$1].load }) else { return nil }
         entries[chosen].inUse += 1
         return chosen
     }

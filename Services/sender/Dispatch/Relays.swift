@@ -75,12 +75,12 @@ final class Relays: Sendable {
         var tried: Set<Int> = []
         var last: SMTPOutcome?
         var isRefusedByAll = true
-        while last == nil || ContinuousClock.now < deadline, let index = take(except: tried) {
+        while last == nil || ContinuousClock.now < deadline, let (index, isInLine) = take(except: tried) {
             tried.insert(index)
             let outcome = await members[index].pool.deliver(
                 message.envelope, message: message.octets, dotDeadline: deadline, beforeDot: beforeDot,
                 afterDot: afterDot)
-            finish(index, outcome)
+            finish(index, outcome, isInLine: isInLine)
             guard outcome.mayGoElsewhere else { return outcome }
             isRefusedByAll = isRefusedByAll && outcome.isLocalRefusal
             last = outcome
@@ -94,16 +94,24 @@ final class Relays: Sendable {
         }
     }
 
-    private func take(except tried: Set<Int>) -> Int? {
+    /// A slot is granted for a free connection; when its relay has failed since, the message stands in line at another.
+    private func take(except tried: Set<Int>) -> (index: Int, isInLine: Bool)? {
         roster.withLock { roster in
-            let index = roster.take(at: .now, except: tried)
-            slots.limit(to: roster.limit(at: .now))
-            return index
+            defer { slots.limit(to: roster.limit(at: .now)) }
+            if let index = roster.take(at: .now, except: tried) { return (index, false) }
+            return roster.takeInLine(except: tried).map { ($0, true) }
         }
     }
 
-    private func finish(_ index: Int, _ outcome: SMTPOutcome) {
+    private func finish(_ index: Int, _ outcome: SMTPOutcome, isInLine: Bool) {
         let name = members[index].configuration.name
+        if isInLine, case .deferred(nil, .connect, _) = outcome {
+            // It never got a connection, which says nothing about the relay.
+            return roster.withLock { roster in
+                roster.giveBack(index)
+                slots.limit(to: roster.limit(at: .now))
+            }
+        }
         let trouble = outcome.relayTrouble
         let (hasChanged, retryAt) = roster.withLock { roster -> (Bool, ContinuousClock.Instant?) in
             roster.giveBack(index)

@@ -35,13 +35,21 @@ environment_is_current() {
         cmp -s -- "$requirements" "$venv/rollcall.stamp" && [[ -x $venv/bin/python ]]
 }
 
+# The tests send mail through a Postfix of their own, which only root can start. A machine that has another mail server
+# keeps it: Debian's packages of mail servers exclude each other.
+lacks_postfix() {
+    ((EUID == 0)) && [[ ! -x /usr/sbin/postfix && ! -e /usr/sbin/sendmail ]]
+}
+
 missing_packages() {
     local name
     postgres_programs >/dev/null || printf 'postgresql '
-    for name in librdkafka-dev libpq-dev; do
+    for name in librdkafka-dev libpq-dev zlib1g-dev; do
         package_installed "$name" || printf '%s ' "$name"
     done
     environment_is_current || suitable_python >/dev/null || printf 'python3-venv '
+    command -v openssl >/dev/null || printf 'openssl '
+    if lacks_postfix; then printf 'postfix '; fi
 }
 
 install_packages() { # NAME…
@@ -58,6 +66,12 @@ install_packages() { # NAME…
         fail_step "refreshing the package lists" "apt-get update exited with $?" "$log"
     step "$log" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 --download-only \
         install "$@" || fail_step "downloading packages" "apt-get exited with $?" "$log"
+    # Without this, the package makes the machine a mail server.
+    if [[ " $* " == *' postfix '* ]]; then
+        step "$log" bash -c \
+            'debconf-set-selections <<<"postfix postfix/main_mailer_type select No configuration"' ||
+            fail_step "keeping the system's own Postfix off" "debconf-set-selections exited with $?" "$log"
+    fi
     # From here on an interrupt waits: half-configured packages would break the next run.
     hold_interrupts
     env DEBIAN_FRONTEND=noninteractive setsid --wait apt-get -q -y -o DPkg::Lock::Timeout=300 install "$@" \
