@@ -51,6 +51,11 @@ struct SenderConfiguration: Sendable {
     static let resultWithin = Setting<Duration>.duration(
         "sender.result.within", default: .seconds(3 * 86400), in: .seconds(1) ... .seconds(60 * 86400),
         doc: "how long after the end of sending a final result is waited for; then none is expected any more")
+    static let rates = Setting<[String: Int]>(
+        "sender.rates", default: [:],
+        expectation: "a comma-separated list of DOMAIN=MESSAGES, with * for all domains, such as *=100,gmail.com=20",
+        documentation: "most messages a second, of all senders together; the same for every sender",
+        parse: RateList.parse, show: RateList.print)
     static let bounceDomain = Setting<String>.string(
         "sender.bounce.domain", default: "bounce.invalid", doc: "domain of return paths and Message-IDs")
     static let publicURL = Setting<String>.string(
@@ -72,7 +77,7 @@ struct SenderConfiguration: Sendable {
         [
             listen, smtpReplyTimeout, smtpDotDeadline, smtpHelo, chunkSize, window,
             retrySchedule, inDoubtAfter, lease, guardFreshness, emergencyPatience, breakerShare, breakerAfter,
-            stallAfter, resultWithin, bounceDomain, publicURL, tokenKeys,
+            stallAfter, resultWithin, rates, bounceDomain, publicURL, tokenKeys,
         ] + RelaySettings.declared + IntakeLimits.settings
 
     let listen: ListenAddress
@@ -92,6 +97,7 @@ struct SenderConfiguration: Sendable {
     let breakerAfter: Int
     let stallAfter: Duration
     let resultWithin: Duration
+    let rates: [String: Int]
     let composer: MessageComposer
     let limits: IntakeLimits
 
@@ -115,6 +121,7 @@ struct SenderConfiguration: Sendable {
         breakerAfter = settings[Self.breakerAfter]
         stallAfter = settings[Self.stallAfter]
         resultWithin = settings[Self.resultWithin]
+        rates = settings[Self.rates]
         let url = settings[Self.publicURL]
         guard url.hasPrefix("http://") || url.hasPrefix("https://"), url.utf8.allSatisfy(Self.isPlain) else {
             throw ConfigurationError(

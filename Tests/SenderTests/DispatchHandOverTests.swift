@@ -29,7 +29,8 @@ struct DispatchHandOverTests {
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton, metrics: metrics, logger: logger)
         let handOver = HandOver(
             relays: relays, writer: OutcomeWriter(database: rig.dispatch, slots: slots, logger: logger),
-            schedule: RetrySchedule(delays: [.seconds(60)]), dotDeadline: .milliseconds(300), metrics: metrics)
+            schedule: RetrySchedule(delays: [.seconds(60)]), dotDeadline: .milliseconds(300),
+            rates: SendRates(database: rig.dispatch, ceilings: [:]), metrics: metrics)
         #expect(await slots.acquire(upTo: 1, isEmergency: false) == 1)
         handOver.begin(
             WiredMessage(

@@ -31,6 +31,7 @@ struct ChunkQueue: Sendable {
              WHERE c.state = 'cleared' AND b.state = 'sending'
                AND (\(BlastGate.hasEnded) OR NOT \(BlastGate.isHeld(quiet: "hushed")))
                AND (c.class = 'emergency' OR NOT $2)
+               AND (c.not_before IS NULL OR c.not_before <= clock_timestamp())
                AND (c.lease_token IS NULL
                     OR NOT EXISTS (SELECT FROM sender_lease l
                                     WHERE l.token = c.lease_token AND l.lease_until > clock_timestamp()))
@@ -46,6 +47,10 @@ struct ChunkQueue: Sendable {
         """
     private static let release = """
         UPDATE chunk SET lease_token = NULL
+         WHERE blast_id = $1 AND chunk_no = $2 AND lease_token = $3 AND state = 'cleared'
+        """
+    private static let postpone = """
+        UPDATE chunk SET lease_token = NULL, not_before = clock_timestamp() + $4 * interval '1 microsecond'
          WHERE blast_id = $1 AND chunk_no = $2 AND lease_token = $3 AND state = 'cleared'
         """
     /// Done means that every recipient of the range has a decision or an attempt. In an emergency those without a usable
@@ -97,6 +102,13 @@ struct ChunkQueue: Sendable {
     func release(_ chunk: LeasedChunk, _ token: LeaseToken) async throws {
         _ = try await database.query(
             Self.release, [.uuid(chunk.blast), .int4(chunk.number), token.parameter])
+    }
+
+    /// Gives the chunk back; nobody takes it before `pause` has passed.
+    func postpone(_ chunk: LeasedChunk, _ token: LeaseToken, for pause: Duration) async throws {
+        _ = try await database.query(
+            Self.postpone,
+            [.uuid(chunk.blast), .int4(chunk.number), token.parameter, .int(pause.wholeMicroseconds)])
     }
 
     /// - Returns: false when recipients without decision or attempt are left.

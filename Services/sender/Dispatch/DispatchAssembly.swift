@@ -27,6 +27,7 @@ struct DispatchAssembly {
         let producer = try KafkaProducer(kafka, messageTimeout: Self.messageTimeout)
         let metrics = SenderMetrics(context.metrics)
         let slots = HandOverSlots(capacity: configuration.relays.reduce(0) { $0 + $1.smtp.maxConnections })
+        let rates = SendRates(database: database, ceilings: configuration.rates)
         let relays = Relays(
             configuration.relays, slots: slots, eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
             metrics: metrics, logger: context.logger)
@@ -61,7 +62,11 @@ struct DispatchAssembly {
                 ClearedConsumer(
                     kafka: kafka, database: database, metrics: metrics, logger: context.logger,
                     stuck: context.stuckLoop("cleared")),
-                Self.dispatcher(context, configuration, database, relays, lease, slots, metrics),
+                Self.periodic(context, "rates", every: .seconds(1)) {
+                    try await rates.look()
+                    return false
+                },
+                Self.dispatcher(context, configuration, database, relays, rates, lease, slots, metrics),
             ]
     }
 
@@ -116,7 +121,7 @@ struct DispatchAssembly {
 
     private static func dispatcher(
         _ context: ProgramContext, _ configuration: SenderConfiguration, _ database: PostgresPool,
-        _ relays: Relays, _ lease: SenderLease, _ slots: HandOverSlots, _ metrics: SenderMetrics
+        _ relays: Relays, _ rates: SendRates, _ lease: SenderLease, _ slots: HandOverSlots, _ metrics: SenderMetrics
     ) -> Dispatcher {
         let writer = OutcomeWriter(database: database, slots: slots, logger: context.logger)
         context.readiness.add("smtp") {
@@ -126,7 +131,7 @@ struct DispatchAssembly {
         }
         let handOver = HandOver(
             relays: relays, writer: writer, schedule: configuration.schedule,
-            dotDeadline: configuration.dotDeadline, metrics: metrics)
+            dotDeadline: configuration.dotDeadline, rates: rates, metrics: metrics)
         return Dispatcher(
             configuration: configuration, lease: lease, queue: ChunkQueue(database: database),
             retries: RetryQueue(database: database, guardFreshness: configuration.guardFreshness),
@@ -134,7 +139,7 @@ struct DispatchAssembly {
             wire: Wire(
                 database: database, leaseMargin: configuration.lease / 10,
                 guardFreshness: configuration.guardFreshness),
-            slots: slots, relays: relays, handOver: handOver, writer: writer, metrics: metrics,
+            rates: rates, slots: slots, relays: relays, handOver: handOver, writer: writer, metrics: metrics,
             logger: context.logger,
             stuck: Dictionary(
                 uniqueKeysWithValues: Dispatcher.Lane.allCases.map { lane in

@@ -29,6 +29,7 @@ struct Dispatcher: Service {
     let documents: BlastDocuments
     let composer: MessageComposer
     let wire: Wire
+    let rates: SendRates
     let slots: HandOverSlots
     let relays: Relays
     let handOver: HandOver
@@ -113,14 +114,24 @@ struct Dispatcher: Service {
 
     private func work(on chunk: LeasedChunk, _ token: LeaseToken, _ lane: Lane) async throws {
         var first = chunk.first
+        var wait = Duration.zero
         while true {
             guard !Task.isShuttingDownGracefully else { throw Interruption.stopping }
             stuck[lane]?.turn()
             let recipients = try await queue.recipients(of: chunk, from: first, limit: configuration.window)
             guard let last = recipients.last else { break }
             guard let document = try await documents.document(chunk.blast) else { throw Interruption.notSending }
-            try await send(recipients, of: chunk, document, token, lane)
+            let room = try await rates.room(
+                for: recipients.map { SendRates.domain(of: $0.address) }, isEmergency: chunk.isEmergency)
+            let going = zip(recipients, room.mayGo).filter(\.1).map(\.0)
+            if !going.isEmpty { try await send(going, of: chunk, document, token, lane) }
+            wait = max(wait, room.wait)
+            if room.isOver { break }
             first = last.number + 1
+        }
+        guard wait == .zero else {
+            metrics.chunksPaced.increment()
+            return try await queue.postpone(chunk, token, for: wait)
         }
         guard try await queue.finish(chunk, token) else {
             logger.error(
@@ -199,11 +210,16 @@ struct Dispatcher: Service {
         let result: WireResult
         do {
             result = try await retries.pull(upTo: granted, of: blast) { due, connection in
-                let prepared = due.map { due in
+                let room = try await rates.room(
+                    for: due.map { SendRates.domain(of: $0.recipient.address) }, isEmergency: document.isEmergency)
+                let late = zip(due, room.mayGo).filter { !$0.1 }.map(\.0)
+                try await retries.postpone(late, of: blast, for: max(room.wait, .seconds(1)), on: connection)
+                let prepared = zip(due, room.mayGo).filter(\.1).map(\.0).map { due in
                     Prepared(
                         composer.compose(due.recipient, of: document, unixSeconds: now), recipient: due.recipient,
                         attempt: due.attempt + 1, chunk: due.chunk, deferrals: due.deferrals, isResend: due.isResend)
                 }
+                guard !prepared.isEmpty else { return .decided([]) }
                 pulled.set(prepared)
                 return try await wire.write(prepared.map(\.entry), of: blast, token, on: connection)
             }

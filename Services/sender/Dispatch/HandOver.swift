@@ -1,5 +1,6 @@
 import Delivery
 import Runtime
+import SMTP
 
 /// One message that WIRE let through.
 struct WiredMessage: Sendable {
@@ -18,6 +19,7 @@ struct HandOver: Sendable {
     let writer: OutcomeWriter
     let schedule: RetrySchedule
     let dotDeadline: Duration
+    let rates: SendRates
     let metrics: SenderMetrics
 
     /// Begins in a task of its own: a server may take ten minutes to answer the final dot, and a stopping process does
@@ -35,6 +37,8 @@ struct HandOver: Sendable {
         let settlement = Settlement(
             outcome, delivery: wired.delivery, attempt: wired.attempt, deferrals: wired.deferrals,
             schedule: schedule)
+        rates.sawOutcome(
+            of: SendRates.domain(of: wired.message.envelope.recipient), isRefusedForNow: settlement.asksForLess)
         await writer.settle(settlement)
         metrics.settled(settlement.state)
         metrics.wireTime.observe(wired.wiredAt.duration(to: .now))

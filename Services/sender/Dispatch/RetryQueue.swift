@@ -54,6 +54,13 @@ struct RetryQueue: Sendable {
            FOR UPDATE OF a SKIP LOCKED
         """
 
+    private static let postpone = """
+        UPDATE attempt a SET next_at = clock_timestamp() + (1 + random()) * $4 * interval '1 microsecond'
+          FROM unnest($2::int[], $3::int[]) AS l (recipient_no, attempt_no)
+         WHERE a.blast_id = $1 AND a.recipient_no = l.recipient_no AND a.attempt_no = l.attempt_no
+           AND a.next_at IS NOT NULL
+        """
+
     let database: PostgresPool
     let guardFreshness: Duration
 
@@ -61,6 +68,19 @@ struct RetryQueue: Sendable {
         let rows = try await database.query(
             Self.blasts, [.int(Int64(limit)), .int(guardFreshness.wholeMicroseconds)])
         return try rows.map { DueBlast(blast: try $0.blastID("blast_id"), count: Int(try $0.int("n"))) }
+    }
+
+    /// Puts off held rows, inside the transaction that holds them.
+    func postpone(
+        _ late: [DueRetry], of blast: BlastID, for pause: Duration, on connection: PostgresConnection
+    ) async throws {
+        guard !late.isEmpty else { return }
+        _ = try await connection.query(
+            Self.postpone,
+            [
+                .uuid(blast), .int4Array(late.map(\.recipient.number)), .int4Array(late.map(\.attempt)),
+                .int(pause.wholeMicroseconds),
+            ])
     }
 
     /// Holds up to `limit` due rows of a blast against other senders while `body` writes their next attempts.

@@ -11,6 +11,7 @@ struct SenderMetrics: Sendable {
     let guardStale: Counter
     let emergencyUnscreened: Counter
     let breakerTrips: Counter
+    let chunksPaced: Counter
     let blastsHeld: Gauge
     let blastsStalled: Gauge
     let operatorPause: Gauge
@@ -41,6 +42,9 @@ struct SenderMetrics: Sendable {
             help: "Chunks of emergency blasts sent without the guard's answer.")
         breakerTrips = registry.counter(
             "rollcall_sender_breaker_trips_total", help: "Times that a blast had too many bad addresses.")
+        chunksPaced = registry.counter(
+            "rollcall_sender_chunks_paced_total",
+            help: "Chunks put off because their receiving domains or all senders had no room.")
         blastsHeld = registry.gauge(
             "rollcall_sender_blasts_held", help: "Blasts that the breaker stopped and nobody has resumed.")
         blastsStalled = registry.gauge(

@@ -26,7 +26,7 @@ public enum KnownKeys {
         "sender.blast.octets", "sender.list.octets", "sender.list.rows", "sender.list.deadline",
         "sender.lease", "sender.guard.freshness", "sender.emergency.patience", "sender.bounce.domain",
         "sender.breaker.share", "sender.breaker.after", "sender.stall.after", "sender.approval.within",
-        "sender.result.within",
+        "sender.result.within", "sender.rates",
         "smtp.host", "smtp.port", "smtp.connections",
         "smtp.reply.timeout", "smtp.dot.deadline", "smtp.helo", "smtp.relays",
         "smtp.tls", "smtp.tls.ca.file", "smtp.tls.name", "smtp.tls.verify",

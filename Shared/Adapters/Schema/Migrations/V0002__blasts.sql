@@ -65,11 +65,14 @@ CREATE INDEX blast_sending ON blast (blast_id) WHERE state = 'sending';
 CREATE INDEX blast_waiting ON blast (blast_id) WHERE state IN ('awaiting_approval', 'scheduled');
 CREATE INDEX blast_timeouts ON blast (sending_ended_at) WHERE state = 'sent' AND timeouts_from IS NOT NULL;
 CREATE INDEX blast_children ON blast (parent_blast_id) WHERE parent_blast_id IS NOT NULL;
-SELECT protect_tenant_table('blast', '{rollcall_intake}',
+SELECT protect_tenant_table('blast', '{}',
                             '{rollcall_dispatch,rollcall_ingester,rollcall_projector,rollcall_guard}');
 -- Nothing of a document is readable once it has expired (I-22).
 CREATE POLICY rollcall_report ON blast TO rollcall_report
     USING (district_id = current_district() AND (expires_at IS NULL OR expires_at > now()));
+CREATE POLICY rollcall_intake ON blast TO rollcall_intake
+    USING (district_id = current_district() AND (expires_at IS NULL OR expires_at > now()))
+    WITH CHECK (district_id = current_district());
 GRANT SELECT, INSERT, UPDATE, DELETE ON blast TO rollcall_intake;
 GRANT SELECT, UPDATE (state, released_at, sending_ended_at, expires_at, held_at, held_reason, held_after, idle_since,
                       stall_reported_at, timeouts_from) ON blast TO rollcall_dispatch;
@@ -200,6 +203,8 @@ CREATE TABLE chunk (
     requested_reported_at timestamptz,
     cleared_at timestamptz,
     lease_token uuid,
+    -- its receiving domains take nothing more before
+    not_before timestamptz,
     done_at timestamptz,
     PRIMARY KEY (blast_id, chunk_no)
 );

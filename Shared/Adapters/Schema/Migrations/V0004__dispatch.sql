@@ -44,6 +44,22 @@ SELECT protect_tenant_table('attempt', '{rollcall_report}', '{rollcall_dispatch}
 GRANT SELECT, INSERT, UPDATE ON attempt TO rollcall_dispatch;
 GRANT SELECT ON attempt TO rollcall_report;
 
+-- How fast all senders together may hand over: '*' for everything, else a receiving domain. No row: as fast as it comes.
+CREATE TABLE send_rate (
+    scope text PRIMARY KEY,
+    per_second double precision NOT NULL CHECK (per_second >= 1),
+    -- what it rises by when nothing is refused
+    step double precision NOT NULL,
+    -- never more than this; null for a domain that only asked for less
+    ceiling double precision,
+    -- the second that is being used up, and how much of it is
+    slice timestamptz NOT NULL DEFAULT '-infinity',
+    taken int NOT NULL DEFAULT 0,
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    refused_at timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 20);
+GRANT SELECT, INSERT, UPDATE, DELETE ON send_rate TO rollcall_dispatch;
+
 -- Who handed over this content to this address last (I-14, K-02). Taken in the statement that inserts the attempt.
 CREATE TABLE content_claim (
     district_id bigint NOT NULL,
