@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import Postgres
 
 extension Districts {
@@ -39,6 +40,8 @@ extension Districts {
         func run() async throws {
             let hours = quiet.flatMap(Self.hours)
             try await Surroundings().withOwner { connection in
+                _ = try await connection.query(
+                    "SELECT set_config('rollcall.actor', $1, false)", [.text("operator \(NSUserName())")])
                 let rows = try await connection.query(
                     """
                     UPDATE district
