@@ -4,8 +4,8 @@ import Foundation
 /// Looking at a draft before it is sent.
 struct Draft: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Look at a draft: preview a message, send a test, see what would be decided, attach files.",
-        subcommands: [Preview.self, Test.self, Check.self, Attach.self])
+        abstract: "Look at a draft before it is sent: its messages, what would be decided; add to it; send it.",
+        subcommands: [List.self, Attach.self, Preview.self, Test.self, Check.self, Order.self])
 
     struct Preview: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -100,8 +100,46 @@ struct Draft: AsyncParsableCommand {
                         + (line.reason.map { ": \(Terminal.plain($0))" } ?? ""))
             }
             guard !json else { return }
-            Terminal.say(
-                counts.sorted { $0.value > $1.value }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
+            Terminal.say(DraftSummary.words(counts))
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Give a draft its list, or go on with one that arrived in part.")
+
+        @Argument(help: "The blast.") var blast: String
+        @Argument(help: "The list: CSV or NDJSON, gzip by the ending .gz.", completion: .file()) var file: String
+        @OptionGroup var server: IntakeServer
+
+        func run() async throws {
+            let url = URL(filePath: file)
+            guard FileManager.default.isReadableFile(atPath: url.path) else { throw Failure("cannot read \(file)") }
+            let client = try server.client()
+            try await ListUpload(client: client, blast: blast, file: url).run().decoded(UploadedList.self).show()
+            try await client.get("v1/blasts/\(blast)/summary").decoded(DraftSummary.self).show()
+        }
+    }
+
+    struct Order: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "send", abstract: "Send a draft.")
+
+        @Argument(help: "The blast.") var blast: String
+        @Option(help: "Names this order, so that repeating the command cannot send twice. The default is the blast.")
+        var idempotencyKey: String?
+        @OptionGroup var server: IntakeServer
+
+        // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
+        private struct Sent: Decodable {
+            let audience: Int
+            let send_requested_at: String
+        }
+
+        func run() async throws {
+            let sent = try await server.client().post(
+                "v1/blasts/\(blast)/send", headers: ["Idempotency-Key": idempotencyKey ?? "draft-\(blast)"]
+            ).decoded(Sent.self)
+            Terminal.say("ordered for \(sent.audience) recipients at \(sent.send_requested_at)")
         }
     }
 

@@ -49,34 +49,6 @@ struct Send: AsyncParsableCommand {
     }
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
-    private struct Uploaded: Decodable {
-        struct Fault: Decodable {
-            let line: Int
-            let reason: String
-        }
-        let audience: Int
-        let invalid: Int
-        let no_address: Int
-        let duplicates: Int
-        let faults: [Fault]
-    }
-
-    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
-    private struct Summary: Decodable {
-        struct Field: Decodable {
-            let name: String
-            let empty: Int
-        }
-        let fields: [Field]
-        struct Warning: Decodable {
-            let detail: String
-        }
-        let missing_fields: [String]
-        let decisions: [String: Int]
-        let warnings: [Warning]
-    }
-
-    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Sent: Decodable {
         let audience: Int
         let send_requested_at: String
@@ -90,23 +62,19 @@ struct Send: AsyncParsableCommand {
         let made = try await client.post("v1/blasts", json: try draft()).decoded(Made.self)
         let path = "v1/blasts/\(made.blast_id)"
         do {
-            show(
-                try await ListUpload(client: client, blast: made.blast_id, file: list).run().decoded(Uploaded.self))
+            try await ListUpload(client: client, blast: made.blast_id, file: list).run().decoded(UploadedList.self)
+                .show()
         } catch let failure as Failure where failure.code == Failure.refused {
             // A draft whose list was refused is of no use to anybody.
             _ = try? await client.delete(path)
             throw failure
+        } catch let failure as Failure where failure.code == Failure.unavailable {
+            throw Failure(
+                "\(failure.message)\nThe draft \(made.blast_id) keeps what arrived; go on with: rollcall draft list "
+                    + "\(made.blast_id) \(csv), then rollcall draft send \(made.blast_id)", code: failure.code)
         }
         Terminal.say("blast \(made.blast_id)")
-        let summary = try await client.get("\(path)/summary").decoded(Summary.self)
-        for field in summary.fields where field.empty > 0 && !summary.missing_fields.contains(field.name) {
-            Terminal.complain("{{\(field.name)}} is empty for \(field.empty) recipients")
-        }
-        for warning in summary.warnings { Terminal.complain(Terminal.plain(warning.detail)) }
-        Terminal.say(
-            "would be: "
-                + summary.decisions.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
-                .map { "\($0.key) \($0.value)" }.joined(separator: ", "))
+        try await client.get("\(path)/summary").decoded(DraftSummary.self).show()
         guard !dryRun else { return Terminal.say("not sent: --dry-run") }
         let sent = try await client.post(
             "\(path)/send", headers: ["Idempotency-Key": idempotencyKey ?? UUID().uuidString]
@@ -150,15 +118,5 @@ struct Send: AsyncParsableCommand {
             throw Failure("\(path) is not UTF-8; save it as UTF-8")
         }
         return text
-    }
-
-    private func show(_ uploaded: Uploaded) {
-        Terminal.say(
-            "\(uploaded.audience) recipients: \(uploaded.invalid) invalid, \(uploaded.no_address) without an address, "
-                + "\(uploaded.duplicates) repeated")
-        for fault in uploaded.faults.prefix(10) {
-            Terminal.complain("line \(fault.line): \(Terminal.plain(fault.reason))")
-        }
-        if uploaded.faults.count > 10 { Terminal.complain("… and \(uploaded.faults.count - 10) lines more") }
     }
 }

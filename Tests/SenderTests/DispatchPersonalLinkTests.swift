@@ -9,7 +9,7 @@ import Testing
 @Suite struct `A reader's own links` {
     private static let blast = BlastID(high: 0x0197_0000_0000_7000, low: 0x8000_0000_0000_0002)
     private static let html = "<a href=\"{{unsubscribe_url}}\">x</a><a href=\"{{respond_url}}\">y</a>{{name}}"
-    private static let text = "{{acknowledge_url}}{{name}}"
+    private static let text = "{{acknowledge_url}} {{name}}"
 
     private static func composer() throws -> MessageComposer {
         MessageComposer(

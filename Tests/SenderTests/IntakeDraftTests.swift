@@ -164,6 +164,16 @@ import Testing
         }
     }
 
+    @Test func `nothing of an expired blast can be read here either (I-22)`() async throws {
+        try await IntakeRig.run { rig in
+            let blast = try await Self.ready(rig)
+            _ = try await rig.owner.query("UPDATE blast SET expires_at = clock_timestamp() - interval '1 second'")
+            for path in ["", "/preview/1", "/summary", "/attachments", "/dry-run"] {
+                _ = try await rig.request("GET", "/v1/blasts/\(blast)\(path)").problem(404, "no-such-blast")
+            }
+        }
+    }
+
     @Test(arguments: [("address", 1), ("address+person", 0), ("address+content", 0)])
     func `the blast's dedupe key says which second message is one too many (K-03)`(key: String, left: Int) async throws
     {

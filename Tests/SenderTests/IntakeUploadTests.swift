@@ -147,7 +147,7 @@ import Testing
         }
     }
 
-    @Test func `two hundred thousand recipients in a gzip list go in with flat memory`() async throws {
+    @Test func `a hundred thousand recipients in a gzip list go in with flat memory`() async throws {
         try await IntakeRig.run { rig in
             let blast = try await rig.blast()
             func list(_ count: Int) async throws -> Data {
@@ -158,11 +158,11 @@ import Testing
                 return try await Self.gzip(Data(text))
             }
             let small = try await list(10_000)
-            let large = try await list(200_000)
+            let large = try await list(100_000)
             #expect(try await Self.put(rig, blast, small).status == 200)
             let before = try Self.peakKilobytes()
             let answer = try await Self.put(rig, blast, large)
-            #expect(try answer.json()["audience"] as? Int == 200_000, "\(answer.text)")
+            #expect(try answer.json()["audience"] as? Int == 100_000, "\(answer.text)")
             #expect(try Self.peakKilobytes() - before < 64 * 1024)
         }
     }

@@ -166,6 +166,7 @@ struct FollowUp: Sendable {
             """, key)
         let audience = Int64(copied.affectedRows)
         _ = try await connection.query(Self.statuses, [.text(child)])
+        _ = try await connection.query(Self.attachments, key)
         _ = try await connection.query(
             "INSERT INTO blast_count (blast_id, district_id, part, facts, n) VALUES ($1::text::uuid, $2, -1, 1, $3)",
             [.text(child), .int(caller.district), .int(audience)])
@@ -181,6 +182,10 @@ struct FollowUp: Sendable {
         SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) AS columns FROM pg_attribute
          WHERE attrelid = 'recipient'::regclass AND attnum > 0 AND NOT attisdropped
            AND attname NOT IN ('blast_id', 'recipient_no')
+        """
+    private static let attachments = """
+        INSERT INTO blast_attachment (blast_id, name, district_id, media_type, sha256, content)
+        SELECT $2::text::uuid, name, district_id, media_type, sha256, content FROM blast_attachment WHERE blast_id = $1
         """
     private static let statuses = """
         INSERT INTO delivery_status (blast_id, district_id, recipient_no, person_ref)
