@@ -102,6 +102,17 @@ import Testing
             try await rig.expectStatuses(of: blast, list)
             try await rig.expectTopicAgrees(with: blast)
             let table = try await rig.table(of: blast)
+            // Teams whose positions belong to this broker, and whose copies have holes.
+            let moved = try await KeptCopy.both("moved", on: rig.stack)
+            let snapshot = try await rig.snapshot()
+            var remains: [Set<DeliveryID>] = []
+            for copy in moved {
+                try await copy.load(snapshot)
+                try await copy.loseHalf()
+                remains.append(Set(try await copy.facts().keys))
+            }
+            var members = try moved.map { try $0.follow(as: "first") }
+            defer { for member in members { member.signal(9) } }
             for service in BlastRig.services { try await rig.process(service).terminate() }
 
             let whole = try await rig.stack.readAll(.deliveryStatus)
@@ -113,12 +124,19 @@ import Testing
             try await rig.stack.createTopics()
             try await rig.stack.produce(left.records)
             let copies = try await KeptCopy.both("latecomer", on: rig.stack)
-            let members = try copies.map { try $0.follow(as: "first") }
-            defer { for member in members { member.signal(9) } }
+            members += try copies.map { try $0.follow(as: "first") }
             try await rig.expect(copies) { table.filter { left.deliveries.contains($0.key) } }
             // What such a reader misses: the versions before, and nothing else.
             #expect(left.firstSeenVersions.contains { $0 > 0 })
-            for member in members { #expect(try await member.terminate() == 0) }
+            for member in members.suffix(2) { #expect(try await member.terminate() == 0) }
+            // The others notice that it is another broker, end, and read it from the beginning.
+            for member in members.prefix(2) { #expect(try await member.ended(within: .seconds(60)) != 0) }
+            members += try moved.map { try $0.follow(as: "second") }
+            for (copy, remains) in zip(moved, remains) {
+                try await rig.expect([copy]) {
+                    table.filter { remains.contains($0.key) || left.deliveries.contains($0.key) }
+                }
+            }
         }
     }
 

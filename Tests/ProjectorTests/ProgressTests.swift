@@ -1,0 +1,106 @@
+import Contracts
+import Delivery
+import Foundation
+import Kafka
+import Postgres
+import TestKit
+import Testing
+
+/// How far a blast is, and that its report has ended, as the progress topic says it.
+@Suite(.serialized) struct `The progress of a blast` {
+    private static let settings = ["ROLLCALL_PROJECTOR_PROGRESS_SWEEP": "1s"]
+
+    /// What a reader keeps of a blast: the record with the latest `as_of`, and every announcement of the end.
+    private func progress(of rig: ProjectorRig) async throws -> (counts: [Int64: Int64], ends: [String]) {
+        var newest: (asOf: String, value: [String: Any])?
+        var ends: [String] = []
+        for record in try await rig.stack.readAll(.blastProgress) {
+            guard record.key == Array(rig.blast.description.utf8) else { continue }
+            let value = try #require(
+                try JSONSerialization.jsonObject(with: Data(record.value ?? [])) as? [String: Any])
+            if record.header("ce_type") == BlastExpiredRecord.type {
+                ends.append(record.header("ce_id") ?? "")
+                continue
+            }
+            let rows = try #require(value["counts"] as? [[String: Any]])
+            let sum = rows.compactMap { $0["n"] as? Int64 }.reduce(0, +)
+            #expect(sum == value["audience"] as? Int64, "counts sum to the audience in every record")
+            let asOf = try #require(value["as_of"] as? String)
+            if asOf > newest?.asOf ?? "" { newest = (asOf, value) }
+        }
+        var counts: [Int64: Int64] = [:]
+        for row in newest?.value["counts"] as? [[String: Any]] ?? [] {
+            counts[try #require(row["facts"] as? Int64)] = row["n"] as? Int64
+        }
+        return (counts, ends)
+    }
+
+    private func move(_ rig: ProjectorRig, ended: String, expires: String) async throws {
+        _ = try await rig.database.query(
+            """
+            UPDATE blast SET state = 'sent', sending_ended_at = clock_timestamp() + $1::text::interval,
+                   expires_at = clock_timestamp() + $2::text::interval
+            """, [.text(ended), .text(expires)])
+    }
+
+    @Test func `is published by one owner, also long after sending, ends once, and is said again to an emptied topic`()
+        async throws
+    {
+        try await ProjectorRig.with("progress") { rig in
+            try await rig.insertBlast(recipients: 50)
+            try await move(rig, ended: "-3 days", expires: "57 days")
+            _ = try rig.startProjector("a", Self.settings)
+            _ = try rig.startProjector("b", Self.settings)
+            try await rig.produce((1...20).map { rig.event($0, .sent, "s\($0)") })
+            try await rig.waitUntilProjected(20)
+            let sent = DeliveryFacts(.pending, .sent).bits
+            _ = try await eventually("the sweep has published", within: .seconds(30), every: .milliseconds(300)) {
+                try await progress(of: rig).counts
+            } until: {
+                $0 == [DeliveryFacts.initial.bits: 30, sent: 20]
+            }
+            // An open on the third day still counts.
+            try await rig.produce([rig.event(1, .opened, "o1")])
+            let opened = DeliveryFacts(.pending, .sent, .opened).bits
+            _ = try await eventually("the open is counted", within: .seconds(30), every: .milliseconds(300)) {
+                try await progress(of: rig).counts
+            } until: {
+                $0 == [DeliveryFacts.initial.bits: 30, sent: 19, opened: 1]
+            }
+            #expect(try await progress(of: rig).ends.isEmpty)
+
+            try await move(rig, ended: "-60 days", expires: "-1 second")
+            let announcement = "expired/\(rig.blast)"
+            _ = try await eventually("the end is announced", within: .seconds(30), every: .milliseconds(300)) {
+                try await progress(of: rig).ends
+            } until: {
+                !$0.isEmpty
+            }
+            // A later sweep announces the next blast's end, and this one's no more.
+            _ = try await rig.database.query(
+                """
+                INSERT INTO blast (blast_id, district_id, subject, text_template, from_address, in_doubt_policy, state,
+                                   send_requested_at, audience, created_by, expires_at)
+                SELECT blast_id, 1, 's', 't', 'a@b.example', 'at_most_once', 'sent', now(), 0, 'test', clock_timestamp()
+                  FROM (SELECT mint_blast_id() AS blast_id FROM generate_series(1, 16)) AS new
+                """)
+            _ = try await eventually("every end is announced", within: .seconds(30), every: .milliseconds(300)) {
+                try await rig.number("SELECT count(*) FROM blast_expiry")
+            } until: {
+                $0 == 17
+            }
+            #expect(try await progress(of: rig).ends == [announcement])
+
+            // A broker that lost the topic hears it again, and nothing else of the blast.
+            try await rig.stack.restartBroker()
+            try await rig.stack.createTopics()
+            _ = try await eventually("the end is announced again", within: .seconds(60), every: .milliseconds(500)) {
+                try await progress(of: rig).ends
+            } until: {
+                !$0.isEmpty
+            }
+            let after = try await progress(of: rig)
+            #expect(Set(after.ends) == [announcement] && after.counts.isEmpty)
+        }
+    }
+}
