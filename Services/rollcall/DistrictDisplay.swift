@@ -47,7 +47,8 @@ extension Districts {
                     """
                     UPDATE district SET vocabulary = coalesce($2, vocabulary), late_bounce = coalesce($3, late_bounce),
                            opens = coalesce($4, opens), time_zone = coalesce($5, time_zone)
-                     WHERE district_id = $1 RETURNING vocabulary, late_bounce, opens, time_zone
+                     WHERE district_id = $1
+                    RETURNING vocabulary, late_bounce, opens, time_zone, clock_timestamp() AT TIME ZONE time_zone
                     """,
                     [
                         .int(id), .text(vocabulary), .text(lateBounce?.rawValue), .text(opens?.rawValue),

@@ -11,9 +11,8 @@ import Testing
     private func facts(_ facts: DeliveryFact...) -> DeliveryFacts { DeliveryFacts(facts).union(.pending) }
 
     /// Three facts beside `pending`, so that a bounce, a delivery and a third fact meet.
-    private static let sets: [DeliveryFacts] = `Delivery facts`.sets.flatMap { set in
-        DeliveryFact.allCases.map { set.union($0) }
-    }
+    private static let sets = Set(
+        `Delivery facts`.sets.flatMap { set in DeliveryFact.allCases.map { set.union($0) } })
 
     @Test func `no join ever lowers the rank in any reading`() {
         for reading in Self.all {

@@ -59,6 +59,29 @@ import Testing
                 == 1)
     }
 
+    @Test func `a district's report settings change by name, and every change is recorded`() async throws {
+        let database = try await LocalStack.shared().database("cli")
+        #expect(try await Self.run(database, ["districts", "add", "North", "--id", "7"]).status == 0)
+        let set = try await Self.run(
+            database,
+            ["districts", "set", "7", "--vocabulary", "iclasspro", "--late-bounce", "shown", "--opens", "all"])
+        #expect(set.status == 0)
+        #expect(set.output.contains("vocabulary iclasspro, late bounces shown, all opens, time zone UTC"))
+        let zone = ["districts", "set", "7", "--time-zone"]
+        #expect(try await Self.run(database, zone + ["America/Denver"]).status == 0)
+        #expect(try await Self.run(database, ["districts", "list"]).output.contains("late bounces shown, all opens"))
+        for (words, status) in [
+            (["7"], 64), (["7", "--opens", "none"], 64), (["7", "--late-bounce", "thawed"], 64),
+            (["7", "--vocabulary", "none"], 64), (["7", "--time-zone", "Mars"], 64), (["8", "--opens", "all"], 1),
+        ] as [([String], Int32)] {
+            #expect(try await Self.run(database, ["districts", "set"] + words).status == status, "\(words)")
+        }
+        let history = try await Self.run(database, ["districts", "history", "7"]).output.split(separator: "\n")
+        #expect(history.count == 4)
+        #expect(history.first?.contains("time_zone from \"UTC\" to \"America/Denver\"  by operator ") == true)
+        #expect(history.contains { $0.contains("late_bounce from \"frozen\" to \"shown\"") })
+    }
+
     @Test func `what is missing or does not answer has a code of its own`() async throws {
         let database = try await LocalStack.shared().database("cli")
         #expect(try await Self.run(database, ["nonsense"]).status == 64)

@@ -23,9 +23,11 @@ struct DistrictSettings: Codable, Sendable, Equatable {
         try Self.check("late_bounce", lateBounce, StatusReading.LateBounce.allCases.map(\.rawValue))
         try Self.check("opens", opens, StatusReading.Opens.allCases.map(\.rawValue))
         guard timeZone.utf8.count <= 64, TimeZone(identifier: timeZone) != nil else {
-            throw ReportProblems.member("time_zone", "is not a time zone such as America/Chicago")
+            throw Self.noSuchZone
         }
     }
+
+    static let noSuchZone = ReportProblems.member("time_zone", "is not a time zone such as America/Chicago")
 
     private static func check(_ name: String, _ value: String, _ accepted: [String]) throws(Problem) {
         guard accepted.contains(value) else {
@@ -65,6 +67,12 @@ struct SettingsStore: Sendable {
         try wanted.check()
         return try await pool.withDistrict(caller.district) { connection in
             _ = try await connection.query("SELECT set_config('rollcall.actor', $1, true)", [.text(caller.label)])
+            do {
+                // The database reckons with the zone as well, and need not know every zone that this process knows.
+                _ = try await connection.query("SELECT clock_timestamp() AT TIME ZONE $1", [.text(wanted.timeZone)])
+            } catch let error as PostgresError where error.sqlState == "22023" {
+                throw DistrictSettings.noSuchZone
+            }
             _ = try await connection.query(
                 """
                 UPDATE district SET vocabulary = $2, late_bounce = $3, opens = $4, time_zone = $5
