@@ -154,6 +154,16 @@ final class BlastRig {
 
     // MARK: The public API
 
+    func url(_ service: String = "sender") -> String { "http://127.0.0.1:\(ports[service] ?? 0)" }
+
+    /// The personal link of a recipient, as it stands in the message.
+    func token(_ purpose: LinkToken.Purpose, _ blast: BlastID, _ recipient: Int32) throws -> String {
+        try TokenKeys([variables["ROLLCALL_TOKENS_KEYS"] ?? ""]).sign(
+            LinkToken(
+                purpose: purpose, district: DistrictID(1),
+                delivery: DeliveryID(blast: blast, recipientNumber: recipient)))
+    }
+
     func call(
         _ method: String, _ path: String, _ service: String = "sender", type: String = "application/json",
         headers: [String: String] = [:], body: Data? = nil
