@@ -50,6 +50,9 @@ actor PartitionWorker {
     /// Time during which the broker does not answer is not held against the topic.
     func postponeTailDeadline() { tailDeadline = .now + tailPatience }
 
+    /// Nor is time in which nobody read, because the database kept the others waiting.
+    func extendTailDeadline(by time: Duration) { tailDeadline += time }
+
     /// Where reading starts: one before the next record while the tail has to be checked.
     var start: StartOffset {
         if isAwaitingTail { return .offset(ownership.nextOffset - 1) }

@@ -106,6 +106,7 @@ struct ProjectionLoop: Service {
         }
 
         mutating func turn() async throws {
+            let began = ContinuousClock.now
             let read = try await nextStep()
             switch read.step {
             case .assigned(let partitions): try await take(partitions)
@@ -116,6 +117,10 @@ struct ProjectionLoop: Service {
             case .offsetOutOfRange(let partition): try await outOfRange(partition)
             case .endOfPartition(let partition, let nextOffset): try await ended(partition, nextOffset)
             case .idle: try await flush()
+            }
+            let took = ContinuousClock.now - began
+            if took > .seconds(1) {
+                for worker in workers.values { await worker.extendTailDeadline(by: took) }
             }
             try await watch()
         }
@@ -181,6 +186,8 @@ struct ProjectionLoop: Service {
                 offsets[TopicPartition(topic: loop.configuration.source.name, partition: part)] = await worker.start
             }
             try await consumer.assign(offsets)
+            // Taking the partitions may have lasted: a stopped owner can hold one of them for a while.
+            for worker in workers.values { await worker.postponeTailDeadline() }
         }
 
         private mutating func project(_ batches: [Int32: [ReadStep.Piece]]) async throws {
