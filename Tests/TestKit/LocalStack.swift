@@ -37,6 +37,10 @@ public struct LocalStack: Sendable {
     public func killBroker() async throws { try await Self.run(["kill-broker"], folder: stateFolder) }
     public func startBroker() async throws { try await Self.run(["up"], folder: stateFolder) }
 
+    /// Ends PostgreSQL with SIGKILL. `startPostgres` brings it back, on its port and with what it had committed.
+    public func killPostgres() async throws { try await Self.run(["stop", "postgres", "--kill"], folder: stateFolder) }
+    public func startPostgres() async throws { try await Self.run(["up"], folder: stateFolder) }
+
     public var kafkaBootstrap: String { environment["ROLLCALL_KAFKA_BOOTSTRAP"] ?? "" }
 
     /// The password of every service role in databases made by `database(_:)`.

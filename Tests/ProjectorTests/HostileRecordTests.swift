@@ -1,0 +1,186 @@
+import Contracts
+import Delivery
+import Foundation
+import Kafka
+import Postgres
+import TestKit
+import Testing
+
+/// Anything can stand on a topic. Each record here has one fate, and the one behind it is folded.
+@Suite(.serialized) struct `Hostile records` {
+    private enum Fate {
+        case parked(String)
+        case late
+        case applied
+    }
+
+    /// One record in octets, as any client can write it.
+    private struct Raw {
+        var key: [UInt8]? = Array("k".utf8)
+        var value: [UInt8]? = Array(#"{"district":1,"fact":"opened"}"#.utf8)
+        var headers: [(String, [UInt8])]
+        var timestampMs: Int64?
+
+        init(_ event: DeliveryEvent) { headers = event.attributes.headers.map { ($0.name, Array($0.value.utf8)) } }
+
+        func with(_ value: String) -> Raw { with(octets: Array(value.utf8)) }
+        func with(octets: [UInt8]?) -> Raw {
+            var raw = self
+            raw.value = octets
+            return raw
+        }
+        func with(header name: String, _ octets: [UInt8]?) -> Raw {
+            var raw = self
+            raw.headers.removeAll { $0.0 == name }
+            if let octets { raw.headers.append((name, octets)) }
+            return raw
+        }
+        func with(header name: String, text: String) -> Raw { with(header: name, Array(text.utf8)) }
+
+        var line: [Any] {
+            func base64(_ octets: [UInt8]?) -> Any { octets.map { Data($0).base64EncodedString() } ?? NSNull() }
+            return [
+                0, base64(key), base64(value), headers.map { [$0.0, base64($0.1)] },
+                timestampMs.map { $0 as Any } ?? NSNull(),
+            ]
+        }
+    }
+
+    @Test func `have each one documented fate and never stop their partition`() async throws {
+        try await ProjectorRig.with("projector-hostile") { rig in
+            try await rig.insertBlast(recipients: 20)
+            let good = Raw(rig.event(1, .sent, "good")).with(#"{"district":1,"fact":"sent"}"#)
+            let timeless = Raw(rig.event(2, .opened, "timeless"))
+            let cases = Self.values(good) + Self.headers(good, timeless) + (try await Self.deliveries(rig, good))
+            try await rig.put(cases.map(\.record.line))
+            let projector = try rig.startProjector("only")
+            try await rig.waitUntilProjected(cases.count)
+            try await Self.expect(cases, in: rig)
+
+            // What arrived before its row is applied when it is said again.
+            let early = DeliveryID(blast: rig.blast, recipientNumber: 21)
+            try await rig.insertRow(early)
+            try await rig.put([Raw(rig.event(21, .opened, "early")).line, good.line])
+            try await rig.waitUntilProjected(cases.count + 2)
+            #expect(try await rig.number("SELECT facts FROM delivery_status WHERE recipient_no = 21") == 1 | 1 << 34)
+
+            // A record without a usable id still marks the end of what was projected.
+            let last = good.with(header: "ce_id", [0x61, 0x00]).with("last")
+            try await rig.put([last.line])
+            try await rig.waitUntilProjected(cases.count + 3)
+            #expect(try await projector.terminate() == 0)
+            let heir = try rig.startProjector("heir")
+            try await rig.put([good.line])
+            try await rig.waitUntilProjected(cases.count + 4)
+            #expect(try await rig.number("SELECT count(*) FROM projector_incident") == 0)
+            #expect(try await heir.terminate() == 0)
+        }
+    }
+
+    private typealias Case = (name: String, record: Raw, fate: Fate)
+
+    private static func values(_ good: Raw) -> [Case] {
+        let deep = String(repeating: "[", count: 5000) + String(repeating: "]", count: 5000)
+        let shallow = String(repeating: "[", count: 40) + String(repeating: "]", count: 40)
+        let answer = #"{"district":1,"fact":"responded","response":"\#(String(repeating: "a", count: 513))"}"#
+        let attempt = #"{"district":1,"fact":"sent","attempt":{"number":0,"at":"x"}}"#
+        return [
+            ("duplicate key", good.with(#"{"district":1,"district":2,"fact":"sent"}"#), .parked("duplicate member")),
+            ("escaped twin", good.with(#"{"fact":"sent","f\u0061ct":"opened","district":1}"#), .parked("duplicate")),
+            ("NUL", good.with("{\"district\":1,\"fact\":\"sent\",\"evidence\":\"\0\"}"), .parked("contains a NUL")),
+            ("\\u0000", good.with(#"{"district":1,"fact":"sent","response":"\u0000"}"#), .parked("contains a NUL")),
+            ("high half", good.with(#"{"district":1,"fact":"sent","evidence":"\ud800"}"#), .parked("lone surrogate")),
+            ("low half", good.with(#"{"district":1,"fact":"sent","evidence":"\udc00x"}"#), .parked("lone surrogate")),
+            ("depth", good.with(#"{"district":1,"fact":"sent","x":\#(shallow)}"#), .parked("nested deeper")),
+            ("great depth", good.with(deep), .parked("longer than 8192")),
+            ("1e400", good.with(#"{"district":1e400,"fact":"sent"}"#), .parked("")),
+            ("1e400 beside", good.with(#"{"district":1,"fact":"sent","attempt":{"number":1e400}}"#), .parked("")),
+            ("fraction", good.with(#"{"district":1.5,"fact":"sent"}"#), .parked("")),
+            ("too great", good.with(#"{"district":9223372036854775808,"fact":"sent"}"#), .parked("")),
+            ("octets", good.with(octets: [0x7b, 0xff, 0xfe, 0x7d]), .parked("not valid UTF-8")),
+            ("overlong", good.with(octets: [0x22, 0xc0, 0x80, 0x22]), .parked("not valid UTF-8")),
+            ("byte order mark", good.with("\u{feff}{\"district\":1,\"fact\":\"sent\"}"), .parked("byte order mark")),
+            ("no value", good.with(octets: nil), .parked("not a JSON document")),
+            ("nothing", good.with(""), .parked("not a JSON document")),
+            ("two documents", good.with(#"{"district":1,"fact":"sent"} {}"#), .parked("not a JSON document")),
+            ("long", good.with("\"" + String(repeating: "x", count: 9000) + "\""), .parked("longer than 8192")),
+            ("fact", good.with(#"{"district":1,"fact":"levitated"}"#), .parked("unknown fact levitated")),
+            ("no fact", good.with(#"{"district":1}"#), .parked("missing member \"fact\"")),
+            ("district", good.with(#"{"district":-1,"fact":"sent"}"#), .parked("district is not positive")),
+            ("attempt 0", good.with(attempt), .parked("attempt.number is not positive")),
+            ("answer", good.with(answer), .parked("response is longer")),
+        ]
+    }
+
+    private static func headers(_ good: Raw, _ timeless: Raw) -> [Case] {
+        var bare = good
+        bare.headers = []
+        bare.key = nil
+        var timeless = timeless
+        timeless.timestampMs = .max
+        let long = String(repeating: "i", count: 201)
+        return [
+            ("no header", bare, .parked("missing header ce_specversion")),
+            ("type", good.with(header: "ce_type", text: "rollcall.delivery.observed.v9"), .parked("unknown event")),
+            ("version", good.with(header: "ce_specversion", text: "2.0"), .parked("ce_specversion")),
+            ("NUL in the type", good.with(header: "ce_type", [0x61, 0x00]), .parked("header ce_type contains a NUL")),
+            ("NUL in the id", good.with(header: "ce_id", [0x61, 0x00]), .parked("header ce_id contains a NUL")),
+            ("NUL in the source", good.with(header: "ce_source", [0x00]), .parked("header ce_source contains a NUL")),
+            ("NUL in the time", good.with(header: "ce_time", [0x00, 0x31]), .parked("header ce_time contains a NUL")),
+            ("id in octets", good.with(header: "ce_id", [0xff]), .parked("missing header ce_id")),
+            ("long id", good.with(header: "ce_id", text: long), .parked("ce_id is longer")),
+            ("time", good.with(header: "ce_time", text: "2026-02-30T00:00:00Z"), .parked("ce_time")),
+            ("subject", good.with(header: "ce_subject", text: "nobody"), .parked("ce_subject is not a delivery")),
+            ("a time nobody can mean", timeless, .applied),
+        ]
+    }
+
+    private static func deliveries(_ rig: ProjectorRig, _ good: Raw) async throws -> [Case] {
+        _ = try await rig.database.query("DELETE FROM delivery_status WHERE recipient_no = 20")
+        return [
+            ("unknown", good.with(header: "ce_subject", text: "01900000-0000-7000-8000-00000000ffff/1"), .late),
+            ("another's", good.with(#"{"district":99,"fact":"sent"}"#), .parked("belongs to another district")),
+            ("expired", good.with(header: "ce_subject", text: "\(rig.blast)/20"), .late),
+            ("early", Raw(rig.event(21, .opened, "early")), .late),
+            ("good", good, .applied),
+        ]
+    }
+
+    private static func expect(_ cases: [Case], in rig: ProjectorRig) async throws {
+        var parked: [Int64: String] = [:]
+        for row in try await rig.database.query("SELECT record_offset, reason FROM dead_letter") {
+            parked[try row.int("record_offset")] = try row.string("reason")
+        }
+        let late = Set(
+            try await rig.database.query("SELECT record_offset FROM late_event").map { try $0.int("record_offset") })
+        for (offset, (name, _, fate)) in cases.enumerated() {
+            let reason = parked[Int64(offset)]
+            switch fate {
+            case .parked(let words):
+                #expect(reason != nil, "\(name)")
+                #expect(words.isEmpty || reason?.contains(words) == true, "\(name): \(reason ?? "")")
+            case .late: #expect(reason == nil && late.contains(Int64(offset)), "\(name)")
+            case .applied: #expect(reason == nil && !late.contains(Int64(offset)), "\(name): \(reason ?? "")")
+            }
+        }
+        #expect(try await rig.number("SELECT facts FROM delivery_status WHERE recipient_no = 1") == 1 | 1 << 20)
+        #expect(try await rig.number("SELECT facts FROM delivery_status WHERE recipient_no = 2") == 1 | 1 << 34)
+        let letters = try await eventually("parked records are reported") {
+            try await rig.stack.readAll(.deadLetters)
+        } until: {
+            $0.count == parked.count
+        }
+        #expect(letters.allSatisfy { $0.header("rollcall-reason")?.isEmpty == false })
+    }
+}
+
+extension ProjectorRig {
+    fileprivate func put(_ lines: [[Any]]) async throws {
+        var text = Data()
+        for line in lines { text += try JSONSerialization.data(withJSONObject: line) + Data("\n".utf8) }
+        let file = FileManager.default.temporaryDirectory.appending(path: "records-\(UUID().uuidString)")
+        try text.write(to: file)
+        defer { try? FileManager.default.removeItem(at: file) }
+        try await topics(["put", Topic.deliveryEvents.name], input: file)
+    }
+}
