@@ -31,7 +31,7 @@ struct Snapshot: AsyncParsableCommand {
         try await surroundings.withOwner { connection in
             try await connection.begin()
             do {
-                try await connection.execute(script: "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                try await connection.execute(script: Self.isolation)
                 try await write(from: connection, end)
                 try await connection.rollback()
             } catch {
@@ -40,6 +40,12 @@ struct Snapshot: AsyncParsableCommand {
             }
         }
     }
+
+    /// Each page is planned for its blast: a plan for any blast is slow on partitions without statistics.
+    private static let isolation = """
+        SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
+        SET LOCAL plan_cache_mode = force_custom_plan
+        """
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Header: Encodable {
@@ -93,6 +99,9 @@ struct Snapshot: AsyncParsableCommand {
                     .text(Topic.deliveryEvents.name),
                 ])
             guard !rows.isEmpty else { return count }
+            if try rows.contains(where: { try $0[3].isNull() }) {
+                throw Failure("\(projection) is not the projection of these statuses: name it with --projection")
+            }
             let records = try rows.map { try Self.record(of: blast, $0) }
             try Self.put(try records.map { try $0.value() })
             after = records[records.count - 1].delivery.recipientNumber
@@ -103,10 +112,12 @@ struct Snapshot: AsyncParsableCommand {
     private static let page = """
         SELECT s.recipient_no, l.district_id, l.facts, p.incarnation, l.seq, l.attempts, l.last_attempt_at, l.response,
                l.changed_at, l.event_id, s.person_ref
-          FROM delivery_status s
+          FROM (SELECT * FROM delivery_status
+                 WHERE blast_id = $1 AND recipient_no > $2 AND last_seq IS NOT NULL
+                 ORDER BY recipient_no LIMIT 5000) s
           JOIN delivery_log l ON l.blast_id = s.blast_id AND l.part = s.part AND l.seq = s.last_seq
-          JOIN projector_partition p ON p.projection = $3 AND p.topic = $4 AND p.part = s.part
-         WHERE s.blast_id = $1 AND s.recipient_no > $2 ORDER BY s.recipient_no LIMIT 5000
+          LEFT JOIN projector_partition p ON p.projection = $3 AND p.topic = $4 AND p.part = s.part
+         ORDER BY s.recipient_no
         """
 
     private static func record(of blast: BlastID, _ row: PostgresRow) throws -> DeliveryStatusRecord {
