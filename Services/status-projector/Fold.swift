@@ -49,7 +49,7 @@ struct Fold: Sendable {
 
     private(set) var states: [DeliveryID: DeliveryState]
     private let initial: [DeliveryID: DeliveryFacts]
-    private let startSeq: Int64
+    let startSeq: Int64
     private(set) var changes: [Change] = []
     /// Deliveries whose state changed, in order of their first change.
     private(set) var changed: [DeliveryID] = []

@@ -16,6 +16,8 @@ actor PartitionWorker {
     private let metrics: ProjectorMetrics
     private(set) var ownership: Ownership
     private var unpublished: [DeliveryStatusRecord] = []
+    /// The batch after the one committed last, folded while that was being committed.
+    private var prepared: ProjectionStore.Prepared?
     private var publishedSeq: Int64
     private var markedSeq: Int64
     /// The record before the first one to project must be read again and be the one we remember.
@@ -85,9 +87,24 @@ actor PartitionWorker {
         }
     }
 
-    /// - Parameter ahead: the same records, read already.
-    func project(_ all: [ConsumerRecord], read ahead: ReadBatch? = nil) async throws -> Outcome {
-        var records = all[...]
+    /// Records in pieces of one transaction each. While one piece is committed, the next one is folded.
+    ///
+    /// - Parameter then: what comes after them, as far as it has been read.
+    func project(
+        _ pieces: [ReadStep.Piece], then: @escaping @Sendable () async -> ReadBatch?
+    ) async throws -> Outcome {
+        for (index, piece) in pieces.enumerated() {
+            let following = index + 1 < pieces.count ? pieces[index + 1].batch : nil
+            let outcome = try await project(piece) { if let following { following } else { await then() } }
+            guard outcome == .projected else { return outcome }
+        }
+        return .projected
+    }
+
+    private func project(
+        _ piece: ReadStep.Piece, then: @escaping @Sendable () async -> ReadBatch?
+    ) async throws -> Outcome {
+        var records = piece.records
         if isAwaitingTail, let first = records.first {
             guard first.offset == ownership.nextOffset - 1, ReadBatch.identity(of: first) == ownership.tailEventID
             else { return .historyRestarted }
@@ -96,8 +113,8 @@ actor PartitionWorker {
         }
         records = records.drop { $0.offset < ownership.nextOffset }
         guard !records.isEmpty else { return .projected }
-        let batch = if let ahead, records.count == all.count { ahead } else { ReadBatch(Array(records)) }
-        let fold = try await commitWhilePublishing(batch)
+        let batch = records.count == piece.records.count ? piece.batch : ReadBatch(records)
+        let fold = try await commitWhilePublishing(batch, then: then)
         FaultPoint.reach("projector.after-commit")
         ownership.nextOffset = batch.tail.nextOffset
         ownership.seq = fold.seq
@@ -117,29 +134,47 @@ actor PartitionWorker {
 
     var hasUnpublished: Bool { !unpublished.isEmpty || publishedSeq > markedSeq }
 
-    private func commitWhilePublishing(_ batch: ReadBatch) async throws -> Fold {
+    private func commitWhilePublishing(
+        _ batch: ReadBatch, then: @escaping @Sendable () async -> ReadBatch?
+    ) async throws -> Fold {
         async let publication: Void = publishPending()
-        let fold: Fold
         do {
-            fold = try await commit(batch)
+            let ready =
+                if let prepared, prepared.batch.tail.nextOffset == batch.tail.nextOffset { prepared } else {
+                    try await store.prepare(batch, by: ownership)
+                }
+            prepared = nil
+            async let next = prepare(then, after: ready.fold)
+            let fold = try await commit(ready)
+            prepared = await next
+            try await publication
+            return fold
         } catch {
+            prepared = nil
             try? await publication
             throw error
         }
-        try await publication
-        return fold
+    }
+
+    /// Nil when it cannot be done ahead; then it is tried when its turn comes.
+    private func prepare(
+        _ then: @Sendable () async -> ReadBatch?, after fold: Fold
+    ) async -> ProjectionStore.Prepared? {
+        guard let batch = await then() else { return nil }
+        return try? await store.prepare(batch, by: ownership, after: fold)
     }
 
     /// One commit, tried again when the database says that it did not happen.
-    private func commit(_ batch: ReadBatch) async throws -> Fold {
+    private func commit(_ prepared: ProjectionStore.Prepared) async throws -> Fold {
+        let batch = prepared.batch
         let started = ContinuousClock.now
         defer { metrics.batchSeconds.observe(.now - started) }
         do {
-            return try await store.commit(batch, by: ownership, published: markedSeq)
+            return try await store.commit(batch, prepared: prepared, by: ownership, published: markedSeq)
         } catch let error as PostgresError where error.code == .ambiguousCommit {
             metrics.ambiguousCommits.increment()
             guard try await store.hasCommitted(upTo: batch.tail.nextOffset, by: ownership) else {
-                return try await store.commit(batch, by: ownership, published: markedSeq)
+                return try await store.commit(batch, prepared: prepared, by: ownership, published: markedSeq)
             }
             // Durable, but the changes are only in the log now: the next acquisition publishes them from there.
             throw error

@@ -133,7 +133,7 @@ struct ProjectionLoop: Service {
             var wait = Duration.milliseconds(200)
             for worker in workers.values where await worker.hasUnpublished { wait = .zero }
             return try await ReadStep.next(
-                of: consumer, batchMax: loop.configuration.batchMax, partitions: workers.count, wait: wait,
+                of: consumer, batchMax: loop.configuration.batchMax, wait: wait,
                 decoding: loop.metrics.decoding)
         }
 
@@ -192,23 +192,23 @@ struct ProjectionLoop: Service {
 
         private mutating func project(_ batches: [Int32: [ReadStep.Piece]]) async throws {
             let workers = self.workers
-            async let following = ReadStep.next(
-                of: consumer, batchMax: loop.configuration.batchMax, partitions: workers.count, wait: .zero,
-                decoding: loop.metrics.decoding)
+            let (consumer, batchMax, decoding) = (consumer, loop.configuration.batchMax, loop.metrics.decoding)
+            let following = Task {
+                try await ReadStep.next(of: consumer, batchMax: batchMax, wait: .zero, decoding: decoding)
+            }
             let restarted = try await withThrowingTaskGroup(of: Int32?.self) { group in
                 for (part, pieces) in batches {
                     guard let worker = workers[part] else { continue }
                     group.addTask {
-                        for piece in pieces
-                        where try await worker.project(piece.records, read: piece.batch) == .historyRestarted {
-                            return part
+                        let outcome = try await worker.project(pieces) {
+                            try? await following.value.pieces[part]?.first?.batch
                         }
-                        return nil
+                        return outcome == .historyRestarted ? part : nil
                     }
                 }
                 return try await group.reduce(into: [Int32]()) { list, part in if let part { list.append(part) } }
             }
-            let next = try await following
+            let next = try await following.value
             if case .idle = next.step { ahead = nil } else { ahead = next }
             for part in restarted { try await restart(part, reason: "another record stands where ours was") }
             var advice: [TopicPartition: Int64] = [:]

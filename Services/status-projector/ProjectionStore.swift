@@ -15,14 +15,53 @@ struct ProjectionStore: Sendable {
     /// Another owner has taken the partition: nothing was written.
     struct Fenced: Error {}
 
+    /// A batch folded into the states it found, and what is to be written.
+    struct Prepared: Sendable {
+        let batch: ReadBatch
+        let fold: Fold
+        fileprivate let parameters: [PostgresParameter]
+    }
+
+    /// Reads and folds without writing, so that it can be done while the batch before is being committed.
+    ///
+    /// Only the owner writes the partition's deliveries, and what it prepares is written only under the fence, at the
+    /// sequence number it was prepared for: had anybody else written meanwhile, `commit` throws `Fenced`.
+    ///
+    /// - Parameters:
+    ///   - ownership: as it is now, with the earlier batch not yet committed.
+    ///   - earlier: the fold of that batch, whose states count before the stored ones.
+    @concurrent
+    func prepare(_ batch: ReadBatch, by ownership: Ownership, after earlier: Fold? = nil) async throws -> Prepared {
+        let stored = try await database.withConnection { connection in
+            try await states(of: batch.events, besides: earlier, on: connection)
+        }
+        return prepared(batch, states: stored, seq: earlier?.seq ?? ownership.seq, ownership)
+    }
+
+    private func prepared(
+        _ batch: ReadBatch, states: [DeliveryID: DeliveryState], seq: Int64, _ ownership: Ownership
+    ) -> Prepared {
+        ThreadClock.charge(folding) {
+            var fold = Fold(states: states, seq: seq)
+            for event in batch.events { fold.apply(event) }
+            let parameters =
+                fold.changes.isEmpty
+                ? [] : parameters(fold, part: ownership.part, incarnation: ownership.incarnation)
+            return Prepared(batch: batch, fold: fold, parameters: parameters)
+        }
+    }
+
     /// Folds a batch into the database: everything or nothing.
     ///
     /// The fence row is locked first and to the end: it makes this process the only writer of the partition's
     /// deliveries, and its sequence number gapless and in commit order.
     ///
+    /// - Parameter prepared: the batch as `prepare` folded it; without, it is read and folded under the fence.
     /// - Returns: the changes, to be published now that they are durable.
     /// - Throws: `Fenced`, or `PostgresError`; `.ambiguousCommit` means that the fence row has to be read again.
-    func commit(_ batch: ReadBatch, by ownership: Ownership, published: Int64) async throws -> Fold {
+    func commit(
+        _ batch: ReadBatch, prepared: Prepared? = nil, by ownership: Ownership, published: Int64
+    ) async throws -> Fold {
         try await database.withTransaction { connection in
             let fence = try await connection.query(
                 """
@@ -33,12 +72,17 @@ struct ProjectionStore: Sendable {
                     .text(projection), .text(topic), .int(Int64(ownership.part)), .int(ownership.epoch),
                     .int(ownership.nextOffset),
                 ])
-            guard let row = fence.first else { throw Fenced() }
-            var fold = Fold(states: try await states(of: batch.events, on: connection), seq: try row.int("seq"))
-            ThreadClock.charge(folding) { for event in batch.events { fold.apply(event) } }
-            if !fold.changes.isEmpty {
-                try await write(fold, part: ownership.part, incarnation: ownership.incarnation, on: connection)
+            guard let seq = try fence.first?.int("seq"), prepared.map({ $0.fold.startSeq == seq }) ?? true else {
+                throw Fenced()
             }
+            let ready =
+                if let prepared { prepared } else {
+                    self.prepared(
+                        batch, states: try await states(of: batch.events, besides: nil, on: connection), seq: seq,
+                        ownership)
+                }
+            let fold = ready.fold
+            if !fold.changes.isEmpty { try await write(ready, on: connection) }
             try await park(batch, fold, ownership, on: connection)
             _ = try await connection.query(
                 """
@@ -69,11 +113,20 @@ struct ProjectionStore: Sendable {
         return updated.affectedRows == 1
     }
 
-    private func states(of events: [ReadEvent], on connection: PostgresConnection) async throws
-        -> [DeliveryID: DeliveryState]
-    {
-        guard !events.isEmpty else { return [:] }
-        let deliveries = ThreadClock.charge(folding) { Array(Set(events.map(\.event.delivery))).sorted() }
+    /// The states of the deliveries that the events are about: those of the earlier fold, else the stored ones.
+    private func states(
+        of events: [ReadEvent], besides earlier: Fold?, on connection: PostgresConnection
+    ) async throws -> [DeliveryID: DeliveryState] {
+        let (known, deliveries) = ThreadClock.charge(folding) {
+            var known: [DeliveryID: DeliveryState] = [:]
+            var unknown: Set<DeliveryID> = []
+            for event in events {
+                let delivery = event.event.delivery
+                if let state = earlier?.states[delivery] { known[delivery] = state } else { unknown.insert(delivery) }
+            }
+            return (known, unknown.sorted())
+        }
+        guard !deliveries.isEmpty else { return known }
         let rows = try await connection.query(
             """
             SELECT e.position, d.district_id, d.facts, d.last_seq, d.attempts, d.last_attempt_at, d.response,
@@ -85,13 +138,14 @@ struct ProjectionStore: Sendable {
                 .uuidArray(deliveries.map(\.blast)),
                 .int4Array(deliveries.map(\.recipientNumber)),
             ], inBinary: true)
-        return try ThreadClock.charge(folding) { try Self.states(of: deliveries, rows) }
+        return try ThreadClock.charge(folding) { try Self.states(of: deliveries, rows, besides: known) }
     }
 
-    private static func states(of deliveries: [DeliveryID], _ rows: PostgresRows) throws -> [DeliveryID: DeliveryState]
-    {
-        var states: [DeliveryID: DeliveryState] = [:]
-        states.reserveCapacity(rows.count)
+    private static func states(
+        of deliveries: [DeliveryID], _ rows: PostgresRows, besides known: [DeliveryID: DeliveryState]
+    ) throws -> [DeliveryID: DeliveryState] {
+        var states = known
+        states.reserveCapacity(known.count + rows.count)
         for row in rows {
             // Positions count from 1.
             states[deliveries[Int(try row[0].int()) - 1]] = DeliveryState(
@@ -107,12 +161,11 @@ struct ProjectionStore: Sendable {
     }
 
     /// One statement: rows, history, counters, problem list and the batch's own record.
-    private func write(_ fold: Fold, part: Int32, incarnation: Int32, on connection: PostgresConnection) async throws {
-        let written = try await connection.query(
-            Self.writeSQL, ThreadClock.charge(folding) { parameters(fold, part: part, incarnation: incarnation) })
-        guard let count = try written.first?.int("n"), count == Int64(fold.changed.count) else {
-            throw PostgresError(
-                .server, message: "\(fold.changed.count) deliveries were read but another number was updated")
+    private func write(_ prepared: Prepared, on connection: PostgresConnection) async throws {
+        let written = try await connection.query(Self.writeSQL, prepared.parameters)
+        let expected = prepared.fold.changed.count
+        guard let count = try written.first?.int("n"), count == Int64(expected) else {
+            throw PostgresError(.server, message: "\(expected) deliveries were read but another number was updated")
         }
     }
 

@@ -6,7 +6,8 @@ struct ProjectorConfiguration: Sendable {
     static let live = "live"
 
     static let batchMax = Setting<Int>.int(
-        "projector.batch.max", default: 2000, in: 1...100_000, doc: "most records taken in one turn")
+        "projector.batch.max", default: 2000, in: 1...100_000,
+        doc: "most records of one transaction; up to four times as many are read ahead")
     static let projection = Setting<String>.string(
         "projector.projection", default: live,
         doc: "\(live), or the name of a rebuild that 'rollcall rebuild start' made, projected from offset 0 into "

@@ -15,12 +15,15 @@ struct ReadBatch: Sendable {
         let record: ConsumerRecord
     }
 
-    init(_ records: [ConsumerRecord]) {
+    init(_ records: some BidirectionalCollection<ConsumerRecord>) {
         events.reserveCapacity(records.count)
         for record in records {
             do {
                 let value = record.value ?? []
-                let event = try DeliveryEvent(value: value) { record.header($0) }
+                let event =
+                    if let plain = DeliveryEvent(plain: value, header: { record.octets(ofHeader: $0) }) { plain } else {
+                        try DeliveryEvent(value: value) { record.header($0) }
+                    }
                 events.append(
                     ReadEvent(
                         event: event, offset: record.offset,

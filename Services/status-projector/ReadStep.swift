@@ -9,28 +9,37 @@ struct ReadStep: Sendable {
     let pieces: [Int32: [Piece]]
 
     struct Piece: Sendable {
-        let records: [ConsumerRecord]
+        let records: ArraySlice<ConsumerRecord>
         let batch: ReadBatch
     }
 
-    /// - Parameters:
-    ///   - batchMax: most records of one transaction.
-    ///   - partitions: how many partitions may each have that many in one step.
+    /// How many transactions' records one step may bring: enough for every partition, or for one to have its next
+    /// ones at hand.
+    private static let piecesMax = 4
+
+    /// - Parameter batchMax: most records of one transaction.
     @concurrent
     static func next(
-        of consumer: KafkaConsumer, batchMax: Int, partitions: Int, wait: Duration, decoding: Counter?
+        of consumer: KafkaConsumer, batchMax: Int, wait: Duration, decoding: Counter?
     ) async throws -> ReadStep {
-        let step = try await consumer.next(max: batchMax * max(1, partitions), wait: wait)
+        let step = try await consumer.next(max: batchMax * piecesMax, wait: wait)
         guard case .records(let records) = step else { return ReadStep(step: step, pieces: [:]) }
-        let pieces = ThreadClock.charge(decoding) {
-            Dictionary(grouping: records, by: \.topicPartition.partition).mapValues { records in
-                stride(from: 0, to: records.count, by: batchMax).map { start in
-                    let piece = Array(records[start..<min(start + batchMax, records.count)])
-                    return Piece(records: piece, batch: ReadBatch(piece))
-                }
+        let pieces = ThreadClock.charge(decoding) { Self.pieces(of: records, batchMax) }
+        return ReadStep(step: step, pieces: pieces)
+    }
+
+    private static func pieces(of records: [ConsumerRecord], _ batchMax: Int) -> [Int32: [Piece]] {
+        let isOfOnePartition = records.allSatisfy { $0.topicPartition.partition == records[0].topicPartition.partition }
+        let byPartition =
+            isOfOnePartition
+            ? [records[0].topicPartition.partition: records]
+            : Dictionary(grouping: records, by: \.topicPartition.partition)
+        return byPartition.mapValues { records in
+            stride(from: 0, to: records.count, by: batchMax).map { start in
+                let piece = records[start..<min(start + batchMax, records.count)]
+                return Piece(records: piece, batch: ReadBatch(piece))
             }
         }
-        return ReadStep(step: step, pieces: pieces)
     }
 
     /// Says something about the group; anything else is about what was assigned before.

@@ -14,7 +14,7 @@ struct StatusProjector {
             var postgres = context.settings.postgres(.projector, applicationName: "status-projector")
             let rebuildPath = try RebuildStore.searchPath(of: configuration.projection)
             if let rebuildPath { postgres.searchPath = rebuildPath }
-            let database = PostgresPool(postgres, size: 6)
+            let database = PostgresPool(postgres, size: 10)
             context.readiness.add("postgres") { _ = try await database.query("SELECT 1") }
             let kafka = Self.patient(context.settings.kafka(clientID: "status-projector"))
             guard rebuildPath == nil else {

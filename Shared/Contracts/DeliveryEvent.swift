@@ -116,6 +116,35 @@ public struct DeliveryEvent: Sendable, Hashable {
 }
 
 // The spelling of our own writers, without a decoder.
+extension DeliveryEvent {
+    /// Reads a record in the plain spelling of our own writers, without the general decoder.
+    ///
+    /// Nil for anything else. That says nothing about the record: `init(value:header:)` decides, and gives the reason.
+    public init?(plain value: [UInt8], header: (String) -> [UInt8]?) {
+        guard value.count <= 8192, header("ce_specversion")?.elementsEqual("1.0".utf8) == true,
+            header("ce_type")?.elementsEqual(Self.type.utf8) == true,
+            let id = header("ce_id").flatMap(Self.plainText), id.utf8.count <= 200,
+            let source = header("ce_source").flatMap(Self.plainText),
+            let delivery = header("ce_subject").flatMap(DeliveryID.init(octets:)),
+            let time = header("ce_time").flatMap(Timestamp.microseconds(octets:)),
+            let body = Body(plain: value), let fact = DeliveryFact(name: body.fact), body.district > 0,
+            (body.response?.utf8.count ?? 0) <= 512
+        else { return nil }
+        var attempt: Attempt?
+        if let given = body.attempt {
+            guard given.number > 0, let at = Timestamp.microseconds(given.at) else { return nil }
+            attempt = Attempt(number: given.number, atMicroseconds: at)
+        }
+        self.init(
+            id: id, source: source, delivery: delivery, district: DistrictID(body.district), fact: fact,
+            occurredAtMicroseconds: time, attempt: attempt, response: body.response, evidence: body.evidence ?? "")
+    }
+
+    private static func plainText(_ octets: [UInt8]) -> String? {
+        octets.isEmpty || octets.contains(0) ? nil : String(validating: octets, as: UTF8.self)
+    }
+}
+
 extension DeliveryEvent.Body {
     /// Nil for anything else than these members, each at most once, in plain spelling: see `PlainJSONReader`.
     fileprivate init?(plain value: [UInt8]) {

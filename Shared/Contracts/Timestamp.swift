@@ -25,8 +25,9 @@ public enum Timestamp {
 
     /// Reads `YYYY-MM-DDTHH:MM:SS[.fraction](Z|±HH:MM)`; digits beyond the microsecond are dropped. Nil for anything
     /// else, and outside the years 1970 to 9999.
-    public static func microseconds(_ text: String) -> Int64? {
-        let bytes = Array(text.utf8)
+    public static func microseconds(_ text: String) -> Int64? { microseconds(octets: Array(text.utf8)) }
+
+    static func microseconds(octets bytes: [UInt8]) -> Int64? {
         guard bytes.count >= 20, bytes.count <= 40 else { return nil }
         func number(_ range: Range<Int>) -> Int64? {
             var value: Int64 = 0

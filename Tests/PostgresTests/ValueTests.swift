@@ -7,6 +7,39 @@ private let texts: [String?] = [
 ]
 
 @Suite struct `Postgres values` {
+    @Test func `binary results read as the text ones do, and what has no binary reader is refused`() async throws {
+        try await AdapterDatabase.withConnection { connection in
+            let sql = """
+                SELECT a::smallint, a::int AS b, a::bigint AS c, t, a > 0 AS yes, gen, '\\x00ff61'::bytea AS raw, at, none
+                  FROM (VALUES (-7, 'e\u{301} 漢', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid,
+                                '1969-12-31 23:59:59.999999+00'::timestamptz, NULL::bigint),
+                               (32767, '', 'ffffffff-ffff-ffff-ffff-ffffffffffff',
+                                '2026-11-21 20:04:26.123456+00', NULL)) AS v (a, t, gen, at, none)
+                """
+            let text = try await connection.query(sql)
+            let binary = try await connection.query(sql, inBinary: true)
+            #expect(binary.count == 2)
+            for (row, other) in zip(text, binary) {
+                for name in ["a", "b", "c", "none"] { #expect(try row.optionalInt(name) == other.optionalInt(name)) }
+                #expect(try row.int32("b") == other.int32("b"))
+                #expect(try Array(row.string("t").utf8) == Array(other.string("t").utf8))
+                #expect(try row.bool("yes") == other.bool("yes"))
+                #expect(try row.uuid("gen") == other.uuid("gen"))
+                #expect(try row.bytes("raw") == other.bytes("raw"))
+                #expect(try row.timestampMicroseconds("at") == other.timestampMicroseconds("at"))
+                #expect(throws: PostgresError.self) { try other.string("c") }
+                #expect(throws: PostgresError.self) { try other.int("t") }
+                #expect(throws: PostgresError.self) { try other.timestampMicroseconds("c") }
+            }
+            let odd = try await connection.query(
+                "SELECT 1.5::numeric AS n, 'infinity'::timestamptz AS at, '{1}'::bigint[] AS list", inBinary: true)[0]
+            #expect(throws: PostgresError.self) { try odd.int("n") }
+            #expect(throws: PostgresError.self) { try odd.double("n") }
+            #expect(throws: PostgresError.self) { try odd.timestampMicroseconds("at") }
+            #expect(throws: PostgresError.self) { try odd.int8Array("list") }
+        }
+    }
+
     @Test func `scalars come back as they were sent`() async throws {
         try await AdapterDatabase.withConnection { connection in
             for text in texts {

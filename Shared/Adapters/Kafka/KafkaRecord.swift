@@ -78,11 +78,12 @@ public struct ConsumerRecord: Sendable {
     /// The text of the last header with this name, compared byte by byte; `nil` when there is none, or when its value
     /// is not UTF-8.
     public func header(_ name: String) -> String? {
-        let octets = name.utf8.count
-        let isNamed = { (header: KafkaHeader) in
-            header.name.utf8.count == octets && header.name.utf8.elementsEqual(name.utf8)
-        }
-        guard let header = headers.last(where: isNamed) else { return nil }
-        return String(validating: header.value, as: UTF8.self)
+        octets(ofHeader: name).flatMap { String(validating: $0, as: UTF8.self) }
+    }
+
+    /// The value of the last header with this name, compared byte by byte; `nil` when there is none.
+    public func octets(ofHeader name: String) -> [UInt8]? {
+        let count = name.utf8.count
+        return headers.last { $0.name.utf8.count == count && $0.name.utf8.elementsEqual(name.utf8) }?.value
     }
 }

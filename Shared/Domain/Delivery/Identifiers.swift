@@ -66,12 +66,14 @@ public struct DeliveryID: Hashable, Sendable, Comparable, CustomStringConvertibl
     }
 
     /// Reads `blast/recipient`, the published form and the Kafka key.
-    public init?(_ text: String) {
-        let octets = text.utf8
+    public init?(_ text: String) { self.init(octets: Array(text.utf8)) }
+
+    /// The same from its octets, as a Kafka key or header holds them.
+    public init?(octets: [UInt8]) {
         guard let slash = octets.firstIndex(of: UInt8(ascii: "/")), let blast = BlastID(octets: octets[..<slash])
         else { return nil }
         var number: Int64 = 0
-        for byte in octets[octets.index(after: slash)...] {
+        for byte in octets[(slash + 1)...] {
             guard (0x30...0x39).contains(byte), number > 0 || byte != 0x30 else { return nil }
             number = number * 10 + Int64(byte - 0x30)
             guard number <= Int32.max else { return nil }

@@ -153,7 +153,7 @@ class Bench:
                                  f" words of the first: {projectors[0].last_words()}")
             time.sleep(0.25 if meter else 0.02)
 
-    def record_tape(self, template, events, recipients):
+    def record_tape(self, template, events, recipients, partitions):
         folder = os.path.join(self.state, "tape")
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
@@ -168,7 +168,8 @@ class Bench:
         finally:
             recorder.kill()
             recorder.wait()
-        recorded = tape.Tape(folder)
+        index = {blast.bytes: place for place, blast in enumerate(self.blasts)}
+        recorded = tape.Tape(folder, lambda blast, number: workload.recipient(index[blast], number) % partitions)
         shutil.rmtree(folder)
         return recorded
 
@@ -228,7 +229,7 @@ class Bench:
     def compare(self, partitions, events, pairs, processes=(), peer=False):
         template, events, recipients = self.prepare(events, partitions)
         say("recording what the projector says to the database")
-        recorded = self.record_tape(template, events, recipients)
+        recorded = self.record_tape(template, events, recipients, partitions)
         say(f"{recorded.batch_count} batches, {events / recorded.batch_count:,.0f} events each")
         for _ in range(pairs):
             self.add("(a) projector", partitions, self.run_projectors(1, template, events, recipients, "(a)"))

@@ -34,7 +34,7 @@ def forward(source, target, tape):
     try:
         while data := source.recv(1 << 18):
             if tape is not None:
-                tape.write(data)
+                tape.write(struct.pack("!qi", time.monotonic_ns(), len(data)) + data)
                 tape.flush()
             target.sendall(data)
     except OSError:
@@ -49,10 +49,16 @@ def forward(source, target, tape):
 
 
 def messages(path):
-    """The typed messages of one connection: (type, payload)."""
+    """The typed messages of one connection: (when it was sent, type, payload)."""
     with open(path, "rb") as file:
-        data = file.read()
-    at = 0
+        recorded = file.read()
+    parts, ends, at = [], [], 0
+    while at + 12 <= len(recorded):
+        when, length = struct.unpack_from("!qi", recorded, at)
+        parts.append(recorded[at + 12: at + 12 + length])
+        ends.append(((ends[-1][0] if ends else 0) + length, when))
+        at += 12 + length
+    data, chunk, at = b"".join(parts), 0, 0
     while at + 8 <= len(data):
         length, code = struct.unpack_from("!ii", data, at)
         at += length
@@ -62,7 +68,9 @@ def messages(path):
         (length,) = struct.unpack_from("!i", data, at + 1)
         if at + 1 + length > len(data):
             return
-        yield data[at: at + 1], data[at + 5: at + 1 + length]
+        while ends[chunk][0] <= at:
+            chunk += 1
+        yield ends[chunk][1], data[at: at + 1], data[at + 5: at + 1 + length]
         at += 1 + length
 
 
@@ -72,9 +80,10 @@ def text(payload, at):
 
 
 def transactions(path):
-    """Each transaction of one connection as its statements: (sql, types, values)."""
+    """What one connection did, transaction by transaction: (when it began, its statements). A statement is (sql, types,
+    values, form of the result); one outside any transaction is its own."""
     known, current = {}, None
-    for kind, payload in messages(path):
+    for when, kind, payload in messages(path):
         if kind == b"P":
             name, at = text(payload, 0)
             sql, at = text(payload, at)
@@ -83,45 +92,64 @@ def transactions(path):
         elif kind == b"Q":
             sql = text(payload, 0)[0]
             if sql == b"BEGIN":
-                current = []
+                current = when, []
             elif sql in (b"COMMIT", b"ROLLBACK"):
-                if current and sql == b"COMMIT":
+                if current and current[1] and sql == b"COMMIT":
                     yield current
                 current = None
-        elif kind == b"B" and current is not None:
-            _, at = text(payload, 0)
-            name, at = text(payload, at)
-            (formats,) = struct.unpack_from("!h", payload, at)
-            at += 2 + 2 * formats
-            (count,) = struct.unpack_from("!h", payload, at)
-            at += 2
-            values = []
-            for _ in range(count):
-                (length,) = struct.unpack_from("!i", payload, at)
-                at += 4
-                values.append(None if length < 0 else payload[at: at + length])
-                at += max(0, length)
-            (formats,) = struct.unpack_from("!h", payload, at)
-            results = struct.unpack_from("!h", payload, at + 2)[0] if formats else 0
-            sql, types = known[name]
-            current.append((sql, types, values, results))
+        elif kind == b"B":
+            statement = bound(payload, known)
+            if current:
+                current[1].append(statement)
+            else:
+                yield when, [statement]
+
+
+def bound(payload, known):
+    name, at = text(payload, text(payload, 0)[1])
+    (formats,) = struct.unpack_from("!h", payload, at)
+    at += 2 + 2 * formats
+    (count,) = struct.unpack_from("!h", payload, at)
+    at += 2
+    values = []
+    for _ in range(count):
+        (length,) = struct.unpack_from("!i", payload, at)
+        at += 4
+        values.append(None if length < 0 else payload[at: at + length])
+        at += max(0, length)
+    (formats,) = struct.unpack_from("!h", payload, at)
+    return *known[name], values, struct.unpack_from("!h", payload, at + 2)[0] if formats else 0
+
+
+def first_delivery(blasts, numbers):
+    """Of a uuid[] and an int[] in binary form."""
+    return blasts[24:40], int.from_bytes(numbers[24:28], "big")
 
 
 class Tape:
-    """What one run committed: first the taking of partitions, then the batches of each partition in order."""
+    """What one run committed: first the taking of partitions, then the batches of each partition in order, each with the
+    reading of states that was done for it.
 
-    def __init__(self, folder):
-        self.taking, self.batches = [], {}
+    `part_of` tells the partition of a delivery: a reading does not name it."""
+
+    def __init__(self, folder, part_of):
+        self.taking, self.batches, readings = [], {}, {}
         for name in sorted(os.listdir(folder)):
-            for transaction in transactions(os.path.join(folder, name)):
-                if any(b"INTO delivery_log" in sql for sql, *_ in transaction):
-                    part = int.from_bytes(transaction[0][2][2], "big")
-                    offset = int.from_bytes(transaction[0][2][4], "big")
-                    self.batches.setdefault(part, []).append((offset, transaction))
-                elif b"INTO projector_partition" in transaction[0][0]:
-                    self.taking.append(transaction)
-        for batches in self.batches.values():
+            for when, statements in transactions(os.path.join(folder, name)):
+                first = statements[0]
+                if any(b"INTO delivery_log" in sql for sql, *_ in statements):
+                    part, offset = (int.from_bytes(first[2][index], "big") for index in (2, 4))
+                    self.batches.setdefault(part, []).append((offset, statements))
+                elif b"INTO projector_partition" in first[0]:
+                    self.taking.append(statements)
+                elif b"JOIN delivery_status" in first[0] and b"unnest" in first[0]:
+                    readings.setdefault(part_of(*first_delivery(*first[2])), []).append((when, first))
+        for part, batches in self.batches.items():
             batches.sort(key=lambda batch: batch[0])
+            reads = [read for _, read in sorted(readings.get(part, []), key=lambda reading: reading[0])]
+            if len(reads) != len(batches):
+                raise SystemExit(f"bench: {len(batches)} batches of partition {part} but {len(reads)} readings of states")
+            self.batches[part] = list(zip(reads, (statements for _, statements in batches)))
 
     @property
     def batch_count(self):
@@ -155,7 +183,9 @@ class Loop:
         return [(self.names[sql, types], values, [1] * len(values), results)
                 for sql, types, values, results in transaction]
 
-    def run(self, statements):
+    def run(self, statements, before=()):
+        for name, values, formats, results in before:
+            self.checked(self.raw.exec_prepared(name, values, formats, results))
         self.checked(self.raw.exec_(b"BEGIN"))
         for name, values, formats, results in statements:
             self.checked(self.raw.exec_prepared(name, values, formats, results))
@@ -164,11 +194,11 @@ class Loop:
 
 def replay_partition(conninfo, batches, start, end, answers):
     loop = Loop(conninfo)
-    ready = [loop.bound(transaction) for _, transaction in batches]
+    ready = [(loop.bound(statements), loop.bound([reading])) for reading, statements in batches]
     start.wait()
     began = time.monotonic()
-    for statements in ready:
-        loop.run(statements)
+    for statements, reading in ready:
+        loop.run(statements, reading)
     answers.put((began, time.monotonic()))
     end.wait()
 

@@ -68,6 +68,10 @@ def place(recipient):
     return recipient % BLASTS, recipient // BLASTS + 1
 
 
+def recipient(blast, number):
+    return (number - 1) * BLASTS + blast
+
+
 def record(blasts, recipient, step):
     blast, number = place(recipient)
     key = f"{blasts[blast]}/{number}"
