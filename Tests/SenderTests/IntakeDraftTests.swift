@@ -187,6 +187,28 @@ import Testing
         }
     }
 
+    @Test func `with address+content a dry run compares what the recipients of one address would read (K-03)`()
+        async throws
+    {
+        try await IntakeRig.run { rig in
+            let blast = try await rig.blast(
+                #"{"subject":"Hi {{name}}","text":"t","dedupe_key":"address+content","from":{"address":"o@d.example"}}"#
+            )
+            let list =
+                "email,name,consent\na@x.example,Ann,no\na@x.example,Ann,\na@x.example,Bob,\nA@X.example,Ann,\nb@x.example,Ann,\n"
+            #expect(try await rig.upload(blast, list).status == 200)
+            let answer = try await rig.request("GET", "/v1/blasts/\(blast)/dry-run")
+            let lines = try answer.text.split(separator: "\n").map { line in
+                try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+            }
+            #expect(
+                lines.compactMap { $0["decision"] as? String } == [
+                    "consent_denied", "send", "send", "duplicate", "send",
+                ])
+            #expect(lines[3]["original"] as? String == "\(blast)/2")
+        }
+    }
+
     @Test func `the summary warns when From differs from the last blasts' (S-17)`() async throws {
         try await IntakeRig.run { rig in
             func kinds(_ blast: String) async throws -> [String] {

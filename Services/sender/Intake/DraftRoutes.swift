@@ -21,10 +21,12 @@ extension IntakeRoutes {
         router.put("/v1/blasts/:blast/attachments/:name") { request, context in
             let caller = try await authenticate(request, .send)
             let files = try attachments(context, caller)
-            let content = try await collect(request, upTo: Attachments.octetsMax)
-            return try Self.json(
-                try await files.put(
-                    Self.fileName(context), type: Self.mediaType(request.headers[.contentType]), content))
+            return try await slots.withSlot(of: caller.district) {
+                let content = try await collect(request, upTo: Attachments.octetsMax)
+                return try Self.json(
+                    try await files.put(
+                        Self.fileName(context), type: Self.mediaType(request.headers[.contentType]), content))
+            }
         }
         router.delete("/v1/blasts/:blast/attachments/:name") { request, context in
             let caller = try await authenticate(request, .send)

@@ -56,13 +56,17 @@ extension IntakeRoutes {
                 "bad-part", title: "No such part", status: .badRequest,
                 detail: "Parts are numbered from 1 to \(ListParts.countMax).")
         }
-        let content = try await collect(request, upTo: ListParts.partOctets)
-        guard !content.isEmpty else {
-            throw Problem(
-                "bad-part", title: "The part is empty", status: .badRequest, detail: "A part has at least one octet.")
+        // A part is held in memory: no more of them at once than whole lists.
+        return try await slots.withSlot(of: caller.district) {
+            let content = try await collect(request, upTo: ListParts.partOctets)
+            guard !content.isEmpty else {
+                throw Problem(
+                    "bad-part", title: "The part is empty", status: .badRequest,
+                    detail: "A part has at least one octet.")
+            }
+            try Self.checkDigest(request.headers[.contentDigest], content)
+            return try Self.json(try await parts.put(number, content))
         }
-        try Self.checkDigest(request.headers[.contentDigest], content)
-        return try Self.json(try await parts.put(number, content))
     }
 
     private func commit(_ request: Request, _ context: some RequestContext) async throws -> Response {

@@ -6,8 +6,8 @@ import Runtime
 /// What sending a draft now would decide for each recipient, without sending anything.
 ///
 /// Asks the guard's own rules and renders every message as the hand-over would. Limits: what is learned, and what other
-/// blasts hand over, between now and sending is not known; equal messages to one address within the blast
-/// (`address+content`) are found at hand-over when the templates have merge fields.
+/// blasts hand over, between now and sending is not known; of more than 50 recipients with one address, only the first 50
+/// are compared for `address+content`.
 struct Rehearsal: Sendable {
     static let pageSize: Int32 = 1_000
 
@@ -49,6 +49,19 @@ struct Rehearsal: Sendable {
           FROM rehearse_claims($1, $2, $3)
         """
 
+    /// The recipients further up with the same address whom the rules let through: whose message may read the same.
+    private static let earlier = """
+        SELECT r.recipient_no AS later_no, e.recipient_no, e.address, e.address_hash, e.name, e.person_ref, e.person_kind,
+               e.school, e.locale, e.fields::text AS fields
+          FROM recipient r
+          JOIN LATERAL (SELECT * FROM recipient o
+                         WHERE o.blast_id = $1 AND o.address_hash = r.address_hash AND o.recipient_no < r.recipient_no
+                         ORDER BY o.recipient_no LIMIT 50) e ON true
+          JOIN LATERAL rehearse_screening($1, e.recipient_no, e.recipient_no, NULL) s ON s.fact IS NULL
+         WHERE r.blast_id = $1 AND r.recipient_no = ANY ($2)
+         ORDER BY r.recipient_no, e.recipient_no
+        """
+
     /// What all pages share.
     struct Basis: Sendable {
         let document: BlastDocument
@@ -56,6 +69,8 @@ struct Rehearsal: Sendable {
         let tags: Set<String>
         let commonContent: [UInt8]?
         let audience: Int32
+        /// Equal messages within the blast are found by their content.
+        let comparesContent: Bool
     }
 
     func basis() async throws -> Basis {
@@ -72,7 +87,9 @@ struct Rehearsal: Sendable {
             return Basis(
                 document: document, template: try document.template.get(), tags: tags,
                 commonContent: DraftMessage.commonContent(document, tags: tags),
-                audience: Int32(clamping: resource.audience))
+                audience: Int32(clamping: resource.audience),
+                comparesContent: resource.dedupe_key == "address+content" && resource.class != "emergency"
+                    && resource.parent_blast_id == nil)
         }
     }
 
@@ -85,7 +102,8 @@ struct Rehearsal: Sendable {
             var judged: [Judged] = []
             for row in rows { judged.append(try judge(row, basis)) }
             let asked = judged.filter { $0.fact == nil && $0.content != nil }
-            var claims: [Int32: (original: String, at: String)] = [:]
+            var claims: [Int32: Claim] = [:]
+            if basis.comparesContent, !asked.isEmpty { claims = try await originals(of: asked, basis, on: connection) }
             if !asked.isEmpty {
                 for row in try await connection.query(
                     Self.claims,
@@ -94,11 +112,41 @@ struct Rehearsal: Sendable {
                     let original = DeliveryID(
                         blast: try row.blastID("original_blast_id"),
                         recipientNumber: try row.int32("original_recipient_no"))
-                    claims[try row.int32("recipient_no")] = ("\(original)", try row.string("sent_at"))
+                    claims[try row.int32("recipient_no")] = Claim(
+                        original: "\(original)",
+                        reason: "The same message was sent to this address at \(try row.string("sent_at")) UTC.")
                 }
             }
             return judged.map { $0.line(claims[$0.recipient.number]) }
         }
+    }
+
+    /// Who gets word for word what an earlier recipient with the same address gets.
+    private func originals(
+        of asked: [Judged], _ basis: Basis, on connection: PostgresConnection
+    ) async throws -> [Int32: Claim] {
+        let contents = Dictionary(uniqueKeysWithValues: asked.map { ($0.recipient.number, $0.content) })
+        var claims: [Int32: Claim] = [:]
+        for row in try await connection.query(
+            Self.earlier, [.uuid(blast), .int4Array(asked.map(\.recipient.number))])
+        {
+            let later = try row.int32("later_no")
+            let earlier = try Recipient(row)
+            let rendered = basis.template.render(MergeFields.values(of: earlier))
+            guard claims[later] == nil,
+                MessageComposer.contentHash(rendered, earlier, basis.document) == contents[later]
+            else { continue }
+            claims[later] = Claim(
+                original: "\(DeliveryID(blast: blast, recipientNumber: earlier.number))",
+                reason: "Recipient \(earlier.number) of this blast has the same address and gets the same message.")
+        }
+        return claims
+    }
+
+    /// An earlier message that reads the same.
+    private struct Claim {
+        let original: String
+        let reason: String
     }
 
     private func judge(_ row: PostgresRow, _ basis: Basis) throws -> Judged {
@@ -133,7 +181,7 @@ struct Rehearsal: Sendable {
         let content: [UInt8]?
         let emptyFields: [String]
 
-        func line(_ claim: (original: String, at: String)?) -> Line {
+        func line(_ claim: Claim?) -> Line {
             var checks = [
                 "address": "ok", "consent": "ok", "category": "ok", "opt_out": "ok", "blacklist": "ok",
                 "duplicate_address": "ok", "duplicate_content": "ok",
@@ -153,7 +201,7 @@ struct Rehearsal: Sendable {
             return Line(
                 recipient_no: recipient.number, line: row, channel: channel, address: recipient.address,
                 name: recipient.name, person_ref: recipient.personReference, decision: decided?.name ?? "send",
-                reason: detail ?? claim.map { "The same message was sent to this address at \($0.at) UTC." },
+                reason: detail ?? claim?.reason,
                 checks: checks, original: original ?? claim?.original, empty_fields: emptyFields)
         }
     }
