@@ -33,7 +33,7 @@ struct DispatchRateTests {
                     for _ in 0..<25 {
                         let room = try await sender.room(for: window, isEmergency: false)
                         granted += room.mayGo.count { $0 }
-                        #expect(room.wait > .zero || room.mayGo.allSatisfy(\.self))
+                        #expect(room.wait > .zero || room.mayGo.allSatisfy { $0 })
                     }
                     return granted
                 }
@@ -55,8 +55,11 @@ struct DispatchRateTests {
         #expect(room.mayGo[1] && room.mayGo[4])
         #expect(room.mayGo.count { $0 } <= 3)
         #expect(!room.isOver)
+        let cancelled = try await rates.room(
+            for: Array(repeating: "slow.example", count: 9), isEmergency: false, hasEnded: true)
+        #expect(cancelled.mayGo.allSatisfy { $0 }, "who is only told needs no room")
         let urgent = try await rates.room(for: Array(repeating: "slow.example", count: 9), isEmergency: true)
-        #expect(urgent.mayGo.allSatisfy(\.self))
+        #expect(urgent.mayGo.allSatisfy { $0 })
         await rig.close()
     }
 

@@ -7,6 +7,8 @@ struct LeasedChunk: Sendable, Equatable {
     let blast: BlastID
     let number: Int32
     let isEmergency: Bool
+    /// Its recipients are only told that the blast was cancelled.
+    let hasEnded: Bool
     let first: Int32
     let last: Int32
 }
@@ -24,14 +26,14 @@ struct ChunkQueue: Sendable {
         ), hushed AS MATERIALIZED (
             SELECT district_id FROM quiet_district
         ), free AS MATERIALIZED (
-            SELECT c.blast_id, c.chunk_no
+            SELECT c.blast_id, c.chunk_no, \(BlastGate.hasEnded) AS ended
               FROM chunk c
               JOIN blast b ON b.blast_id = c.blast_id
               LEFT JOIN busy ON busy.district_id = c.district_id
              WHERE c.state = 'cleared' AND b.state = 'sending'
                AND (\(BlastGate.hasEnded) OR NOT \(BlastGate.isHeld(quiet: "hushed")))
                AND (c.class = 'emergency' OR NOT $2)
-               AND (c.not_before IS NULL OR c.not_before <= clock_timestamp())
+               AND (c.not_before IS NULL OR c.not_before <= clock_timestamp() OR \(BlastGate.hasEnded))
                AND (c.lease_token IS NULL
                     OR NOT EXISTS (SELECT FROM sender_lease l
                                     WHERE l.token = c.lease_token AND l.lease_until > clock_timestamp()))
@@ -43,7 +45,7 @@ struct ChunkQueue: Sendable {
           FROM free f
          WHERE c.blast_id = f.blast_id AND c.chunk_no = f.chunk_no
            AND EXISTS (SELECT FROM sender_lease l WHERE l.token = $1 AND l.lease_until > clock_timestamp())
-        RETURNING c.blast_id, c.chunk_no, c.class = 'emergency' AS emergency, c.first_no, c.last_no
+        RETURNING c.blast_id, c.chunk_no, c.class = 'emergency' AS emergency, f.ended, c.first_no, c.last_no
         """
     private static let release = """
         UPDATE chunk SET lease_token = NULL
@@ -96,7 +98,8 @@ struct ChunkQueue: Sendable {
         guard let row = rows.first else { return nil }
         return LeasedChunk(
             blast: try row.blastID("blast_id"), number: try row.int32("chunk_no"),
-            isEmergency: try row.bool("emergency"), first: try row.int32("first_no"), last: try row.int32("last_no"))
+            isEmergency: try row.bool("emergency"), hasEnded: try row.bool("ended"), first: try row.int32("first_no"),
+            last: try row.int32("last_no"))
     }
 
     func release(_ chunk: LeasedChunk, _ token: LeaseToken) async throws {

@@ -122,7 +122,8 @@ struct Dispatcher: Service {
             guard let last = recipients.last else { break }
             guard let document = try await documents.document(chunk.blast) else { throw Interruption.notSending }
             let room = try await rates.room(
-                for: recipients.map { SendRates.domain(of: $0.address) }, isEmergency: chunk.isEmergency)
+                for: recipients.map { SendRates.domain(of: $0.address) }, isEmergency: chunk.isEmergency,
+                hasEnded: chunk.hasEnded)
             let going = zip(recipients, room.mayGo).filter(\.1).map(\.0)
             if !going.isEmpty { try await send(going, of: chunk, document, token, lane) }
             wait = max(wait, room.wait)
@@ -196,14 +197,15 @@ struct Dispatcher: Service {
             let granted = await slots.acquire(
                 upTo: min(configuration.window, due.count), isEmergency: document.isEmergency)
             guard granted > 0 else { return true }
-            if try await retry(granted, of: due.blast, document, token) { didWork = true }
+            if try await retry(granted, of: due, document, token) { didWork = true }
         }
         return didWork
     }
 
     private func retry(
-        _ granted: Int, of blast: BlastID, _ document: BlastDocument, _ token: LeaseToken
+        _ granted: Int, of dueBlast: RetryQueue.DueBlast, _ document: BlastDocument, _ token: LeaseToken
     ) async throws -> Bool {
+        let blast = dueBlast.blast
         let wiredAt = ContinuousClock.now
         let now = WallClock.nowMicroseconds() / 1_000_000
         let pulled = PulledRetries()
@@ -211,7 +213,8 @@ struct Dispatcher: Service {
         do {
             result = try await retries.pull(upTo: granted, of: blast) { due, connection in
                 let room = try await rates.room(
-                    for: due.map { SendRates.domain(of: $0.recipient.address) }, isEmergency: document.isEmergency)
+                    for: due.map { SendRates.domain(of: $0.recipient.address) }, isEmergency: document.isEmergency,
+                    hasEnded: dueBlast.hasEnded)
                 let late = zip(due, room.mayGo).filter { !$0.1 }.map(\.0)
                 try await retries.postpone(late, of: blast, for: max(room.wait, .seconds(1)), on: connection)
                 let prepared = zip(due, room.mayGo).filter(\.1).map(\.0).map { due in

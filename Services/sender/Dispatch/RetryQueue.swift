@@ -18,6 +18,7 @@ struct RetryQueue: Sendable {
     struct DueBlast: Sendable {
         let blast: BlastID
         let count: Int
+        let hasEnded: Bool
     }
 
     /// Up to when a retry of blast `b` is due: all of them once it is cancelled or its time has passed, so that their
@@ -28,7 +29,7 @@ struct RetryQueue: Sendable {
 
     /// Emergency first, the others in random order, so that senders side by side spread.
     static let blasts = """
-        SELECT b.blast_id, d.n
+        SELECT b.blast_id, d.n, \(BlastGate.hasEnded) AS ended
           FROM blast b
          CROSS JOIN LATERAL (
                SELECT count(*) AS n
@@ -67,7 +68,10 @@ struct RetryQueue: Sendable {
     func blastsWithDue(limit: Int) async throws -> [DueBlast] {
         let rows = try await database.query(
             Self.blasts, [.int(Int64(limit)), .int(guardFreshness.wholeMicroseconds)])
-        return try rows.map { DueBlast(blast: try $0.blastID("blast_id"), count: Int(try $0.int("n"))) }
+        return try rows.map {
+            DueBlast(
+                blast: try $0.blastID("blast_id"), count: Int(try $0.int("n")), hasEnded: try $0.bool("ended"))
+        }
     }
 
     /// Puts off held rows, inside the transaction that holds them.

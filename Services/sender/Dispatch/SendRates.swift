@@ -103,10 +103,11 @@ final class SendRates: Sendable {
         var isOver: Bool
     }
 
-    func room(for domains: [String], isEmergency: Bool) async throws -> Room {
+    /// - Parameter hasEnded: nothing will be handed over, so that no room is needed.
+    func room(for domains: [String], isEmergency: Bool, hasEnded: Bool = false) async throws -> Room {
         let limited = state.withLock { $0.limited }
         var room = Room(mayGo: domains.map { _ in true }, wait: .zero, isOver: false)
-        guard !limited.isEmpty, !domains.isEmpty else { return room }
+        guard !limited.isEmpty, !domains.isEmpty, !hasEnded else { return room }
         var wanted: [String: Int] = [:]
         for domain in domains where limited[domain] != nil { wanted[domain, default: 0] += 1 }
         if !wanted.isEmpty {
