@@ -15,7 +15,19 @@ struct PythonReaderTests {
         let date: Int64
         let text: String?
         let html: String?
+        /// Name, type and content of each, the content in base64.
+        var files: [[String]] = []
     }
+
+    private struct File {
+        let name: String
+        let type: String
+        let content: [UInt8]
+    }
+
+    private static let contents: [[UInt8]] = [
+        [], [0], Array("line\r\n.\r\n".utf8), (0..<300).map { UInt8(truncatingIfNeeded: $0) },
+    ]
 
     private static let pieces = [
         "Schule", "Überraschung", "学校からのお知らせ", "👩‍👩‍👧", "\"", "\\", ",", ";", "<b>", "=3D", "=?utf-8?q?x?=", "?=",
@@ -39,14 +51,21 @@ struct PythonReaderTests {
         let kind = Int.random(in: 0..<3, using: &generator)
         let address = ["jane@home.example", "jane@häuser.example", "\"a b\"@x.example", "o'neil+x@例え.example"]
             .randomElement(using: &generator)
+        let files = (0..<max(0, Int.random(in: -3...2, using: &generator))).map { _ in
+            File(
+                name: ["a.pdf", "Übersicht \"1\".pdf", "x y.txt", String(repeating: "é", count: 90)]
+                    .randomElement(using: &generator) ?? "",
+                type: ["application/pdf", "text/plain"].randomElement(using: &generator) ?? "",
+                content: Self.contents.randomElement(using: &generator) ?? [])
+        }
         return try make(
             name: name, address: address ?? "", subject: subject,
             text: kind == 2 ? nil : Self.text(&generator, bodies, upTo: 120),
-            html: kind == 1 ? nil : Self.text(&generator, bodies, upTo: 120))
+            html: kind == 1 ? nil : Self.text(&generator, bodies, upTo: 120), files: files)
     }
 
     private func make(
-        name: String, address: String, subject: String, text: String?, html: String?
+        name: String, address: String, subject: String, text: String?, html: String?, files: [File] = []
     ) throws -> Case {
         let to = try EmailAddress(parsing: address)
         let from = try EmailAddress(parsing: "office@lincoln.example")
@@ -56,10 +75,14 @@ struct PythonReaderTests {
         message.replyTo = Mailbox(address: from)
         message.unsubscribeURLs = ["https://lincoln.example/u/\(String(repeating: "a", count: 200))"]
         message.oneClickUnsubscribe = true
+        message.attachments = try files.map {
+            try MIMEAttachment(name: $0.name, mediaType: $0.type, content: $0.content)
+        }
         return Case(
             raw: Data(try message.encoded()), from: [name, from.wireForm], to: [name, to.wireForm],
             replyTo: ["", from.wireForm], subject: subject, messageID: "<b1.7@lincoln.example>", date: 1_795_287_600,
-            text: text.map(Self.unixLines), html: html.map(Self.unixLines))
+            text: text.map(Self.unixLines), html: html.map(Self.unixLines),
+            files: files.map { [$0.name, $0.type, Data($0.content).base64EncodedString()] })
     }
 
     /// As Python shows them; a lone CR is a line end too.

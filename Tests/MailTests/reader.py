@@ -7,6 +7,8 @@ FILE has one JSON object on each line: `raw` (base64) and the values that the me
 
 import base64
 import email
+import email.errors
+import email.header
 import email.policy
 import email.utils
 import json
@@ -20,9 +22,12 @@ def read(raw):
     return email.message_from_bytes(raw, policy=email.policy.default)
 
 
-def mailbox(header):
-    (address,) = header.addresses
-    return [address.display_name, address.addr_spec]
+def mailbox(message, name):
+    """The older parser of names: the newer one of Python 3.11 puts a space between neighbouring encoded words."""
+    (spec,) = (address.addr_spec for address in message[name].addresses)
+    (field,) = (value for key, value in message.raw_items() if key.lower() == name)
+    shown, _ = email.utils.parseaddr("".join(field.splitlines()))
+    return [str(email.header.make_header(email.header.decode_header(shown))), spec]
 
 
 def body(message, kind):
@@ -34,13 +39,17 @@ def differences(case):
     raw = base64.b64decode(case["raw"])
     message = read(raw)
     found = {
-        "from": mailbox(message["from"]), "to": mailbox(message["to"]), "subject": message["subject"],
+        "from": mailbox(message, "from"), "to": mailbox(message, "to"), "subject": message["subject"],
         "messageID": message["message-id"], "date": int(message["date"].datetime.timestamp()),
         "text": body(message, "plain"), "html": body(message, "html"),
     }
     if "replyTo" in case:
-        found["replyTo"] = mailbox(message["reply-to"])
-    if len(message.get_payload() if message.is_multipart() else []) == 0:
+        found["replyTo"] = mailbox(message, "reply-to")
+    found["files"] = [
+        [part.get_filename(), part.get_content_type(), base64.b64encode(part.get_payload(decode=True)).decode()]
+        for part in (message.iter_attachments() if message.get_content_type() == "multipart/mixed" else [])
+    ]
+    if not message.is_multipart():
         # A message ends with a line end, whether its only part does or not.
         for kind in ("text", "html"):
             if found[kind] is not None and not (case.get(kind) or "").endswith("\n"):
@@ -51,7 +60,10 @@ def differences(case):
     for part in message.walk():
         yield from (f"defect {defect!r}" for defect in part.defects)
         for name, header in part.items():
-            yield from (f"{name}: defect {defect!r}" for defect in header.defects)
+            for defect in header.defects:
+                # What RFC 6532 allows, Python 3.11 reads and calls a defect.
+                if not isinstance(defect, email.errors.NonASCIILocalPartDefect):
+                    yield f"{name}: defect {defect!r}"
     lines = raw.split(b"\r\n")
     if any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines):
         yield "a bare CR, LF or NUL"

@@ -70,7 +70,7 @@ struct HeaderWriter {
     private mutating func appendPhrase(_ text: [UInt8]) {
         if Self.needsEncoding(text) || text.count > 60 {
             appendEncodedWords(text)
-        } else if text.allSatisfy({ ASCII.isAtomText($0) || $0 == 0x20 }) {
+        } else if text.allSatisfy({ ASCII.isAtomText($0) || $0 == 0x20 }), !Self.hasSpaces(text) {
             for token in Self.tokens(of: text) { append(token) }
         } else {
             var quoted: [UInt8] = [UInt8(ascii: "\"")]
@@ -93,6 +93,11 @@ struct HeaderWriter {
             append(Array("=?UTF-8?B?".utf8) + Base64.encode(text[start..<end]) + Array("?=".utf8))
             start = end
         }
+    }
+
+    /// Spaces in a row, which readers make one outside of quotes.
+    private static func hasSpaces(_ text: [UInt8]) -> Bool {
+        zip(text, text.dropFirst()).contains { $0 == 0x20 && $1 == 0x20 }
     }
 
     private static func needsEncoding(_ text: [UInt8]) -> Bool {

@@ -133,7 +133,8 @@ public struct MIMEMessage: Sendable {
     private func single(_ subtype: String, _ body: String, _ headers: inout HeaderWriter) -> [UInt8] {
         var octets = headers.octets + Self.partHeaders(subtype)
         QuotedPrintable.append(body, to: &octets)
-        octets += [0x0D, 0x0A]
+        // Before an attachment the last line end belongs to the boundary.
+        if octets.last != 0x0A || !attachments.isEmpty { octets += [0x0D, 0x0A] }
         return octets
     }
 
