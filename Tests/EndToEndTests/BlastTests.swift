@@ -15,6 +15,8 @@ import Testing
             try rig.expectAcceptances(of: blast, list, extra: 0)
             try await rig.expectTopicAgrees(with: blast)
             try await rig.expectCounts(of: blast, audience: list.count)
+            try await rig.expectPastAgrees(of: blast)
+            try await rig.expectExplained(of: blast, list)
             try await rig.expectCleanAudit()
             for service in BlastRig.services {
                 #expect(try await rig.process(service).terminate() == 0, "\(service)")
