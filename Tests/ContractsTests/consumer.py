@@ -3,7 +3,7 @@
     consumer.py follow COPY GROUP BOOTSTRAP_SERVERS [NAME=VALUE …]    runs until it is stopped; NAME=VALUE: librdkafka
     consumer.py load COPY < SNAPSHOT                                  begins with what `rollcall snapshot` wrote
     consumer.py rewind COPY                                           the next start reads the topics from the beginning
-    consumer.py print COPY                                            one line per delivery: id, facts, version
+    consumer.py print COPY                                            one line per delivery: id, facts, version, seq
 """
 import json
 import signal
@@ -144,7 +144,7 @@ def main():
         with open_copy(words[1]) as copy:
             copy.execute("DELETE FROM position")
     elif len(words) == 2 and words[0] == "print":
-        for row in open_copy(words[1]).execute("SELECT id, facts, version FROM delivery ORDER BY id"):
+        for row in open_copy(words[1]).execute("SELECT id, facts, version, seq FROM delivery ORDER BY id"):
             print(*row)
     else:
         sys.exit(__doc__)

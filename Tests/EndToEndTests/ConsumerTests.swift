@@ -26,7 +26,7 @@ import Testing
             let list = Mailboxes.list(1500)
             let blast = try await rig.send(list, subject: "Book fair")
             _ = try await eventually("the copies have begun", within: .seconds(60), every: .milliseconds(300)) {
-                try await early[0].facts().count * early[1].facts().count
+                try await early[0].states().count * early[1].states().count
             } until: {
                 $0 > 0
             }
@@ -58,7 +58,7 @@ import Testing
             for member in members where member.isRunning { try await member.kill() }
             for copy in early {
                 try await copy.loseHalf()
-                let kept = try await copy.facts().count
+                let kept = try await copy.states().count
                 #expect(kept < list.count)
                 try await copy.rewind()
             }
@@ -109,7 +109,7 @@ import Testing
             for copy in moved {
                 try await copy.load(snapshot)
                 try await copy.loseHalf()
-                remains.append(Set(try await copy.facts().keys))
+                remains.append(Set(try await copy.states().keys))
             }
             var members = try moved.map { try $0.follow(as: "first") }
             defer { for member in members { member.signal(9) } }

@@ -76,14 +76,16 @@ struct KeptCopy: Sendable {
         }
     }
 
-    func facts() async throws -> [DeliveryID: Int64] {
-        var facts: [DeliveryID: Int64] = [:]
+    func states() async throws -> [DeliveryID: KeptState] {
+        var states: [DeliveryID: KeptState] = [:]
         for line in try await run("print").split(separator: "\n") {
-            let words = line.split(separator: " ")
-            let bits: Int64 = try #require(Int64(String(words[1])))
-            facts[try #require(DeliveryID(String(words[0])))] = bits
+            let words = line.split(separator: " ").map(String.init)
+            try #require(words.count == 4, "\(line)")
+            states[try #require(DeliveryID(words[0]))] = KeptState(
+                facts: try #require(Int64(words[1])), version: try #require(Int(words[2])),
+                seq: try #require(Int64(words[3])))
         }
-        return facts
+        return states
     }
 
     private func place(_ database: TestDatabase) -> [String] {
@@ -110,21 +112,29 @@ struct KeptCopy: Sendable {
     }
 }
 
+/// What a copy knows of a delivery.
+struct KeptState: Sendable, Hashable {
+    let facts: Int64
+    let version: Int
+    let seq: Int64
+}
+
 extension BlastRig {
-    /// Waits until the copies hold exactly these facts.
+    /// Waits until the copies hold exactly this.
     func expect(
         _ copies: [KeptCopy], within deadline: Duration = .seconds(90),
-        toHold wanted: () async throws -> [DeliveryID: Int64]
+        toHold wanted: () async throws -> [DeliveryID: KeptState]
     ) async throws {
         _ = try await eventually("every copy equals the table", within: deadline, every: .milliseconds(500)) {
             let table = try await wanted()
             var wrong: [String] = []
             for copy in copies {
-                let kept = try await copy.facts()
+                let kept = try await copy.states()
                 let different = Set(kept.keys).union(table.keys).filter { kept[$0] != table[$0] }
                 if let one = different.min() {
                     wrong.append(
-                        "\(copy.name): \(different.count) differ, \(one): \(kept[one] ?? 0) is not \(table[one] ?? 0)")
+                        "\(copy.name): \(different.count) differ, \(one): \(kept[one] as Any) is not \(table[one] as Any)"
+                    )
                 }
             }
             return wrong
@@ -134,10 +144,16 @@ extension BlastRig {
     }
 
     /// The table, as deliveries with news.
-    func table(of blast: BlastID) async throws -> [DeliveryID: Int64] {
-        var table: [DeliveryID: Int64] = [:]
-        for (number, facts) in try await facts(of: blast) where facts != .initial {
-            table[DeliveryID(blast: blast, recipientNumber: number)] = facts.bits
+    func table(of blast: BlastID) async throws -> [DeliveryID: KeptState] {
+        var table: [DeliveryID: KeptState] = [:]
+        for row in try await database.query(
+            """
+            SELECT recipient_no, facts, last_seq FROM delivery_status WHERE blast_id = $1 AND last_seq IS NOT NULL
+            """, [.uuid(high: blast.high, low: blast.low)])
+        {
+            let facts = DeliveryFacts(bits: try row.int("facts"))
+            table[DeliveryID(blast: blast, recipientNumber: try row.int32("recipient_no"))] = KeptState(
+                facts: facts.bits, version: facts.version, seq: try row.int("last_seq"))
         }
         return table
     }

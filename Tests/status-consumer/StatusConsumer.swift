@@ -123,7 +123,7 @@ struct Rewind: AsyncParsableCommand {
 }
 
 struct Print: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Print one line per delivery: id, facts, version.")
+    static let configuration = CommandConfiguration(abstract: "Print one line per delivery: id, facts, version, seq.")
 
     @OptionGroup var place: CopyPlace
 

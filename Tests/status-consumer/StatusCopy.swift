@@ -194,12 +194,12 @@ struct StatusCopy: Sendable {
 
     func lines() async throws -> [String] {
         let rows = try await database.query(
-            "SELECT blast_id, recipient_no, facts, version FROM delivery ORDER BY blast_id, recipient_no")
+            "SELECT blast_id, recipient_no, facts, version, seq FROM delivery ORDER BY blast_id, recipient_no")
         return try rows.map { row in
             let id = try row[0].uuid()
             let delivery = DeliveryID(
                 blast: BlastID(high: id.high, low: id.low), recipientNumber: try row[1].int32())
-            return "\(delivery) \(try row[2].int()) \(try row[3].int32())"
+            return "\(delivery) \(try row[2].int()) \(try row[3].int32()) \(try row[4].int())"
         }
     }
 }
