@@ -68,6 +68,16 @@ struct RelayRosterTests {
         #expect(taken(5, &roster, at: later) == [0, 0, 0, 0, nil])
     }
 
+    @Test func `what one message may have caused counts from the second time in a row`() {
+        var roster = roster([(1, 2)])
+        let found = [
+            roster.failed(0, at: start, isCertain: false), roster.worked(0),
+            roster.failed(0, at: start, isCertain: false), roster.failed(0, at: start, isCertain: false),
+            roster.worked(0), roster.failed(0, at: start),
+        ]
+        #expect(found == [false, false, false, true, true, true])
+    }
+
     @Test func `what a failed relay still holds counts, so that others' connections stay theirs`() {
         var roster = roster([(1, 3), (1, 2)])
         #expect(taken(4, &roster, at: start) == [0, 1, 0, 1])

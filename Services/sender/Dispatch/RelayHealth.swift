@@ -5,6 +5,7 @@ import Runtime
 struct RelayHealth: Sendable {
     private var backoff = Backoff(initial: .milliseconds(250), maximum: .seconds(10))
     private(set) var blockedUntil: ContinuousClock.Instant?
+    private var hasStumbled = false
 
     /// True from the first failure to the next success.
     var isTroubled: Bool { blockedUntil != nil }
@@ -12,8 +13,14 @@ struct RelayHealth: Sendable {
     func isBlocked(at now: ContinuousClock.Instant) -> Bool { blockedUntil.map { now < $0 } ?? false }
 
     /// Several failures of one outage that arrive together count once. Returns true when the trouble is new.
-    mutating func failed(at now: ContinuousClock.Instant) -> Bool {
+    ///
+    /// - Parameter isCertain: false for what one message may have caused; that counts from the second time in a row.
+    mutating func failed(at now: ContinuousClock.Instant, isCertain: Bool = true) -> Bool {
         guard !isBlocked(at: now) else { return false }
+        guard isCertain || hasStumbled || isTroubled else {
+            hasStumbled = true
+            return false
+        }
         let isNew = blockedUntil == nil
         blockedUntil = now + backoff.next()
         return isNew
@@ -21,6 +28,7 @@ struct RelayHealth: Sendable {
 
     /// Returns true when that ends the trouble.
     mutating func worked() -> Bool {
+        hasStumbled = false
         guard isTroubled else { return false }
         blockedUntil = nil
         backoff.reset()
@@ -87,8 +95,8 @@ struct RelayRoster: Sendable {
     }
 
     /// Returns true when the relay's trouble begins.
-    mutating func failed(_ index: Int, at now: ContinuousClock.Instant) -> Bool {
-        entries[index].health.failed(at: now)
+    mutating func failed(_ index: Int, at now: ContinuousClock.Instant, isCertain: Bool = true) -> Bool {
+        entries[index].health.failed(at: now, isCertain: isCertain)
     }
 
     /// Returns true when the relay's trouble is over.

@@ -115,7 +115,10 @@ final class Relays: Sendable {
         let trouble = outcome.relayTrouble
         let (hasChanged, retryAt) = roster.withLock { roster -> (Bool, ContinuousClock.Instant?) in
             roster.giveBack(index)
-            let hasChanged = trouble == nil ? roster.worked(index) : roster.failed(index, at: .now)
+            let hasChanged =
+                trouble == nil
+                ? roster.worked(index)
+                : roster.failed(index, at: .now, isCertain: outcome.isBeforeEnvelope)
             slots.limit(to: roster.limit(at: .now))
             return (hasChanged, roster.entries[index].health.blockedUntil)
         }
@@ -151,6 +154,14 @@ extension SMTPOutcome {
             } else {
                 "no answer at \(stage.rawValue)"
             }
+        }
+    }
+
+    /// Nothing about the message or its recipient had been said.
+    var isBeforeEnvelope: Bool {
+        switch self {
+        case .accepted, .inDoubt: false
+        case .rejected(_, let stage), .deferred(_, let stage, _): stage.isBeforeEnvelope
         }
     }
 
