@@ -113,4 +113,26 @@ import Testing
             #expect(waited(small) < left / 2)
         }
     }
+
+    @Test func `is handed over by two senders together no faster than the rate, to everybody once`() async throws {
+        try await BlastRig.with("blast-rates", ["ROLLCALL_SENDER_RATES": "families.example=60,*=1000"]) { rig in
+            try rig.start("sender", as: "sender-2")
+            try await rig.ready("sender-2")
+            let list = Self.successes(480, "paced")
+            let blast = try await rig.send(list, subject: "Book fair")
+            try await rig.expectStatuses(of: blast, list)
+            try rig.expectAcceptances(of: blast, list, extra: 0)
+            let rows = try await rig.database.query(
+                """
+                SELECT extract(epoch FROM max(wire_at) - min(wire_at))::float8 AS seconds, count(*) AS n,
+                       count(DISTINCT lease_token) AS senders
+                  FROM attempt WHERE blast_id = $1 AND state = 'accepted'
+                """, [.uuid(blast)])
+            #expect(try rows[0].int("n") == 480)
+            // 480 messages fill eight seconds, of which the first and the last may be nearly empty.
+            #expect(try rows[0].double("seconds") > 5)
+            print("senders that took part: \(try rows[0].int("senders"))")
+            try await rig.expectCleanAudit()
+        }
+    }
 }
