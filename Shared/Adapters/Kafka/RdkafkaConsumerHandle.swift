@@ -94,6 +94,14 @@ struct RdkafkaConsumerHandle: ~Copyable {
             guard let (partition, _) = unsafe Self.position(of: event) else { return nil }
             lastError = "\(partition): \(message)"
             return .success(.offsetOutOfRange(partition))
+        case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
+            RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+            lastError = message
+            // A topic that is only awaited names no partition. One that went away while it was read may come back with
+            // other records under the same offsets: whoever reads it has to start over and look.
+            guard let (partition, _) = unsafe Self.position(of: event), partition.partition >= 0 else { return nil }
+            return .failure(
+                KafkaError(code: .unknownTopicOrPartition, reason: "\(partition) is not there any more: \(message)"))
         case RD_KAFKA_RESP_ERR__FATAL:
             return .failure(KafkaError(code: .fatal, reason: client.fatalError() ?? message, isFatal: true))
         case RD_KAFKA_RESP_ERR__BAD_MSG, RD_KAFKA_RESP_ERR__BAD_COMPRESSION,
