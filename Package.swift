@@ -149,7 +149,7 @@ let package = Package(
         tests(
             "ContractsTests", ["Contracts", "Delivery", "Postgres", "TestKit"], exclude: ["consumer.py", "validate.py"]),
         tests("SigningTests", ["Signing", "Delivery"]),
-        tests("SMTPTests", ["SMTP", "Mail", "TestKit", nio, nioPosix], exclude: ["peer.py"]),
+        tests("SMTPTests", ["SMTP", "Mail", "TestKit", nio, nioPosix], exclude: ["peer.py", "postfix.py"]),
         tests("PostgresTests", ["Postgres", "Schema", "Delivery", "TestKit"]),
         tests("KafkaTests", ["Kafka", "Contracts", "TestKit"]),
         tests("RuntimeTests", ["Runtime", "Kafka", "Postgres", logging, hummingbird, httpTypes, lifecycle]),

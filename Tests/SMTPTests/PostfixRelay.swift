@@ -14,7 +14,22 @@ struct PostfixRelay: Sendable {
     private let process: ServiceProcess
 
     /// - Parameter peers: whose certificate it shows.
-    static func start(nextHop: Int, peers: MailPeers) async throws -> PostfixRelay {
+    static func run<Value>(
+        nextHop: Int, peers: MailPeers, _ body: (PostfixRelay) async throws -> Value
+    ) async throws -> Value {
+        let relay = try await start(nextHop: nextHop, peers: peers)
+        let result: Value
+        do {
+            result = try await body(relay)
+        } catch {
+            try await relay.stop()
+            throw error
+        }
+        try await relay.stop()
+        return result
+    }
+
+    private static func start(nextHop: Int, peers: MailPeers) async throws -> PostfixRelay {
         let folder = FileManager.default.temporaryDirectory.appending(path: "rollcall-postfix-\(UUID().uuidString)")
         let port = try FreePort.take()
         for name in ["etc", "spool", "data"] {
@@ -33,8 +48,10 @@ struct PostfixRelay: Sendable {
         try await run("/bin/chown", ["postfix", folder.appending(path: "data").path])
         let etc = folder.appending(path: "etc").path
         try await run(program.path, ["-c", etc, "check"])
+        let script = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "postfix.py")
         let process = try ServiceProcess(
-            executable: program, arguments: ["-c", etc, "start-fg"], environment: [:], folder: folder, name: "postfix")
+            executable: ProjectFolder.python, arguments: [script.path, folder.path], environment: [:], folder: folder,
+            name: "postfix")
         let relay = PostfixRelay(folder: folder, port: port, process: process)
         let configuration = SMTPConfiguration(host: "127.0.0.1", port: port, heloName: "me.example")
         try await eventually("Postfix answers", within: .seconds(30), every: .milliseconds(50)) {
@@ -44,9 +61,9 @@ struct PostfixRelay: Sendable {
         return relay
     }
 
-    func stop() async throws {
-        _ = try await process.terminate()
-        try FileManager.default.removeItem(at: folder)
+    private func stop() async throws {
+        let status = try await process.terminate()
+        guard status == 0 else { throw TestKitError("Postfix did not stop: \(status)") }
     }
 
     func log() throws -> String {

@@ -32,7 +32,12 @@ struct SMTPPostfixTests {
         async throws
     {
         let peers = try await MailPeers.shared()
-        let relay = try await PostfixRelay.start(nextHop: peers.port("plain"), peers: peers)
+        try await PostfixRelay.run(nextHop: peers.port("plain"), peers: peers) { relay in
+            try await deliverOn(peers, relay)
+        }
+    }
+
+    private func deliverOn(_ peers: MailPeers, _ relay: PostfixRelay) async throws {
         var configuration = SMTPConfiguration(host: "127.0.0.1", port: relay.port, heloName: "me.example")
         configuration.security = .startTLS(try peers.tls("relay.test"), isRequired: true)
         configuration.maxConnections = 1
@@ -63,14 +68,18 @@ struct SMTPPostfixTests {
             #expect(received[0].to == attempt.recipient)
         }
         await pool.close()
-        try await relay.stop()
     }
 
     @Test func `its bounce of an unknown mailbox comes to the return path and quotes our envelope id and recipient`()
         async throws
     {
         let peers = try await MailPeers.shared()
-        let relay = try await PostfixRelay.start(nextHop: peers.port("plain"), peers: peers)
+        try await PostfixRelay.run(nextHop: peers.port("plain"), peers: peers) { relay in
+            try await bounce(peers, relay)
+        }
+    }
+
+    private func bounce(_ peers: MailPeers, _ relay: PostfixRelay) async throws {
         let attempt = Attempt(recipient: "unknown+x=1@home.example")
         let outcome = await attempt.run(SMTPConfiguration(host: "127.0.0.1", port: relay.port, heloName: "me.example"))
         #expect(outcome.short == "accepted", "\(outcome)")
@@ -85,6 +94,5 @@ struct SMTPPostfixTests {
         }
         #expect(text.contains("Content-Type: text/rfc822-headers"), "only the headers come back (RET=HDRS)")
         #expect(try peers.received(from: attempt.sender).isEmpty)
-        try await relay.stop()
     }
 }
