@@ -64,20 +64,24 @@ import Testing
     }
 
     /// Commits the batches of one order as their owner does, with owners that come and go: an earlier owner, and a batch
-    /// that is committed already, are refused.
+    /// that is committed already, are refused. In every order but the first a batch is folded while the one before is not
+    /// committed yet, and what was folded for an earlier state of the tables is refused.
     private static func tell(
         _ history: HistoryCase, _ told: HistoryTables.Told, _ blasts: [BlastID], part: Int32, _ pool: PostgresPool
     ) async throws {
         let store = ProjectionStore(projection: told.projection, topic: Topic.deliveryEvents.name, database: pool)
         var random = SeededGenerator(seed: UInt64(told.seed * 2 + told.order))
         var ownership = try await store.acquire(part: part, clusterID: "cluster")
-        for positions in history.orders[told.order] {
-            var records: [ConsumerRecord] = []
-            for (index, position) in positions.enumerated() {
-                records.append(
-                    history.consumed(position, offset: ownership.nextOffset + Int64(index), part: part, blasts))
+        var offset = ownership.nextOffset
+        let batches = history.orders[told.order].map { positions in
+            let records = positions.enumerated().map { index, position in
+                history.consumed(position, offset: offset + Int64(index), part: part, blasts)
             }
-            let batch = ReadBatch(records)
+            offset += Int64(records.count)
+            return ReadBatch(records)
+        }
+        var ahead: ProjectionStore.Prepared?
+        for (index, batch) in batches.enumerated() {
             if Int.random(in: 0..<8, using: &random) == 0 {
                 let zombie = ownership
                 ownership = try await store.acquire(part: part, clusterID: "cluster")
@@ -86,7 +90,14 @@ import Testing
                     _ = try await store.commit(batch, by: zombie, published: 0)
                 }
             }
-            let fold = try await store.commit(batch, by: ownership, published: 0)
+            var prepared: ProjectionStore.Prepared?
+            if told.order > 0 {
+                let ready = if let ahead { ahead } else { try await store.prepare(batch, by: ownership) }
+                let isLast = index + 1 == batches.count
+                ahead = isLast ? nil : try await store.prepare(batches[index + 1], by: ownership, after: ready.fold)
+                prepared = ready
+            }
+            let fold = try await store.commit(batch, prepared: prepared, by: ownership, published: 0)
             if Int.random(in: 0..<8, using: &random) == 0 {
                 await #expect(throws: ProjectionStore.Fenced.self, "seed \(told.seed): a batch was committed twice") {
                     _ = try await store.commit(batch, by: ownership, published: 0)
@@ -94,6 +105,11 @@ import Testing
             }
             ownership.nextOffset = batch.tail.nextOffset
             ownership.seq = fold.seq
+            if let prepared, prepared.fold.seq > prepared.fold.startSeq {
+                await #expect(throws: ProjectionStore.Fenced.self, "seed \(told.seed): an old fold was written") {
+                    _ = try await store.commit(batch, prepared: prepared, by: ownership, published: 0)
+                }
+            }
         }
     }
 }

@@ -186,7 +186,7 @@ class Bench:
         database = self.fresh_database(template)
         answer = subprocess.run(
             [sys.executable, os.path.join(HERE, "peer.py"), str(events)], env=self.environment(database) | {
-                "PYTHONPATH": HERE}, stdout=subprocess.PIPE, cwd=self.state, text=True, check=True).stdout
+                "PYTHONPATH": HERE, "PYTHONWARNINGS": "ignore"}, stdout=subprocess.PIPE, cwd=self.state, text=True, check=True).stdout
         result = json.loads(answer.splitlines()[-1])
         with psycopg.connect(self.conninfo(database)) as connection:
             stored = connection.execute("SELECT count(*) FROM peer_status").fetchone()[0]
