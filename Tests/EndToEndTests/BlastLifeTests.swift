@@ -114,11 +114,19 @@ import Testing
         }
     }
 
-    @Test func `is handed over by two senders together no faster than the rate, to everybody once`() async throws {
-        try await BlastRig.with("blast-rates", ["ROLLCALL_SENDER_RATES": "families.example=60,*=1000"]) { rig in
+    @Test func `is handed over by two senders together no faster than the rate, to everybody once, and settles`()
+        async throws
+    {
+        try await BlastRig.with(
+            "blast-rates",
+            ["ROLLCALL_SENDER_RATES": "families.example=60,*=1000", "ROLLCALL_SENDER_RESULT_WITHIN": "2s"]
+        ) { rig in
             try rig.start("sender", as: "sender-2")
             try await rig.ready("sender-2")
-            let list = Self.successes(480, "paced")
+            let silent = (0..<10).map { number in
+                ListedRecipient("silent-\(number)paced@families.example", .sent, accepted: true)
+            }
+            let list = Self.successes(470, "paced") + silent
             let blast = try await rig.send(list, subject: "Book fair")
             try await rig.expectStatuses(of: blast, list)
             try rig.expectAcceptances(of: blast, list, extra: 0)
@@ -132,6 +140,17 @@ import Testing
             // 480 messages fill eight seconds, of which the first and the last may be nearly empty.
             #expect(try rows[0].double("seconds") > 5)
             print("senders that took part: \(try rows[0].int("senders"))")
+            // Whose mail server says nothing keeps Sent, and is not waited for.
+            _ = try await eventually("the blast is settled", within: .seconds(60), every: .milliseconds(500)) {
+                try await rig.call("GET", "/v1/blasts/\(blast)/counts", "report").json()["state"] as? String
+            } until: {
+                $0 == "settled"
+            }
+            let facts = try await rig.facts(of: blast)
+            for number in 471...480 {
+                #expect(facts[Int32(number)] == DeliveryFacts(.pending, .sent, .unconfirmed), "\(number)")
+            }
+            try await rig.expectTopicAgrees(with: blast)
             try await rig.expectCleanAudit()
         }
     }
