@@ -167,7 +167,8 @@ let package = Package(
         tests(
             "SenderTests",
             [
-                "Delivery", "Contracts", "Inflate", "Kafka", "Mail", "Postgres", "Runtime", "SMTP", "Signing", "TestKit",
+                "Delivery", "Contracts", "Inflate", "Kafka", "Mail", "Postgres", "Runtime", "SMTP", "Signing",
+                "TestKit",
                 "sender", logging, hummingbird, httpTypes, nio, nioPosix, lifecycle,
             ]),
         tests(

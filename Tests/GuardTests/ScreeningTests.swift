@@ -174,7 +174,8 @@ import Testing
 
     @Test func `a blast may send every copy`() async throws {
         let district = try await district()
-        let blast = try await district.blast([.usable("p@x.example"), .usable("p@x.example")], dedupes: "address+content")
+        let blast = try await district.blast(
+            [.usable("p@x.example"), .usable("p@x.example")], dedupes: "address+content")
         #expect(try await district.screen(blast) == .screened(recipients: 2, excluded: [:]))
     }
 

@@ -30,7 +30,7 @@ struct FollowUp: Sendable {
 
     /// What the parent's answer says about itself and a new blast does not take over.
     private static let ownMembers = [
-        "blast_id", "title", "state", "audience", "fields", "channel", "parent_blast_id", "created_by", "created_at",
+        "blast_id", "title", "state", "audience", "fields", "parent_blast_id", "created_by", "created_at",
         "send_at", "not_after", "send_requested_at", "requested_by", "approval_until", "approved_at", "approved_by",
         "paused_at", "held_at", "held_reason", "cancelled_at", "sending_ended_at",
     ]
