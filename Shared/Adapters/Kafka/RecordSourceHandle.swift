@@ -1,11 +1,5 @@
 internal import CRdkafka
 
-#if canImport(Darwin)
-    internal import Darwin
-#else
-    internal import Glibc
-#endif
-
 /// Copies fetched messages into records: every payload once, a topic's name once per assignment.
 @safe
 struct RecordSource {
@@ -13,8 +7,6 @@ struct RecordSource {
     private var topics: [UInt: String] = [:]
     private var lastTopic: UInt = 0
     private var lastPartition = TopicPartition(topic: "", partition: -1)
-    /// Most records of a topic share most headers: what stands at the same place again is not copied again.
-    private var lastHeaders: [KafkaHeader] = []
 
     mutating func forgetTopics() {
         topics.removeAll()
@@ -31,7 +23,7 @@ struct RecordSource {
                     timestampMs: rd_kafka_message_timestamp(message, nil),
                     key: Self.bytes(message.pointee.key, message.pointee.key_len),
                     value: Self.bytes(message.pointee.payload, message.pointee.len),
-                    headers: headers(of: message)))
+                    headers: Self.headers(of: message)))
         }
     }
 
@@ -52,7 +44,7 @@ struct RecordSource {
         return unsafe Array(UnsafeRawBufferPointer(start: start, count: count))
     }
 
-    private mutating func headers(of message: UnsafePointer<rd_kafka_message_t>) -> [KafkaHeader] {
+    private static func headers(of message: UnsafePointer<rd_kafka_message_t>) -> [KafkaHeader] {
         var list: OpaquePointer?
         guard unsafe rd_kafka_message_headers(message, &list) == RD_KAFKA_RESP_ERR_NO_ERROR else { return [] }
         let count = unsafe rd_kafka_header_cnt(list)
@@ -66,23 +58,8 @@ struct RecordSource {
                 unsafe rd_kafka_header_get_all(list, index, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR,
                 let name = unsafe name
             else { break }
-            if index < lastHeaders.count, unsafe Self.isSame(lastHeaders[index], name, value, size) {
-                headers.append(lastHeaders[index])
-            } else {
-                unsafe headers.append(KafkaHeader(name: String(cString: name), value: Self.bytes(value, size) ?? []))
-            }
+            unsafe headers.append(KafkaHeader(name: String(cString: name), value: bytes(value, size) ?? []))
         }
-        lastHeaders = headers
         return headers
-    }
-
-    private static func isSame(
-        _ header: KafkaHeader, _ name: UnsafePointer<CChar>, _ value: UnsafeRawPointer?, _ size: Int
-    ) -> Bool {
-        guard header.value.count == size, unsafe strcmp(header.name, name) == 0 else { return false }
-        guard size > 0, let value = unsafe value else { return size == 0 }
-        return unsafe header.value.withUnsafeBytes { octets in
-            unsafe octets.baseAddress.map { unsafe memcmp($0, value, size) == 0 } ?? false
-        }
     }
 }
