@@ -64,9 +64,8 @@ struct ChunkScreen: Sendable {
         }
     }
 
-    /// Compiling the rules' statement takes longer than running it.
     private static let findChunk = """
-        SELECT c.first_no, c.last_no, set_config('jit', 'off', true) FROM chunk c JOIN blast b USING (blast_id)
+        SELECT c.first_no, c.last_no FROM chunk c JOIN blast b USING (blast_id)
          WHERE c.blast_id = $1 AND c.chunk_no = $2 AND b.state <> 'draft'
         """
 

@@ -6,6 +6,8 @@ import Runtime
 /// What blasts' messages share, read once per blast. Nothing of it changes after a blast began to be sent.
 actor BlastDocuments {
     private static let kept = 64
+    /// Octets of attachments kept beside the newest document's.
+    private static let keptAttachments = 32 << 20
     private static let blast = """
         SELECT district_id, class = 'emergency' AS emergency, from_address, from_name, reply_to, subject, html_template,
                text_template, dedupe_key = 'address+person' AS by_person,
@@ -30,8 +32,14 @@ actor BlastDocuments {
         guard let document = try await read(blast) else { return nil }
         documents[blast] = document
         touch(blast)
-        if order.count > Self.kept { documents[order.removeFirst()] = nil }
+        while order.count > Self.kept || order.count > 1 && attachmentOctets > Self.keptAttachments {
+            documents[order.removeFirst()] = nil
+        }
         return document
+    }
+
+    private var attachmentOctets: Int {
+        documents.values.reduce(0) { $0 + $1.attachments.reduce(0) { $0 + $1.encodedCount } }
     }
 
     private func touch(_ blast: BlastID) {

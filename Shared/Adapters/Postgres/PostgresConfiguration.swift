@@ -53,6 +53,8 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible {
             ("search_path", searchPath),
             ("statement_timeout", String(statementTimeout?.wholeMilliseconds ?? 0)),
             ("idle_in_transaction_session_timeout", String(Self.idleTransactionTimeout.wholeMilliseconds)),
+            // Our statements are short: compiling one takes longer than running it.
+            ("jit", "off"),
             ("client_min_messages", "warning"),
             ("datestyle", "ISO"),
             ("intervalstyle", "iso_8601"),

@@ -4,6 +4,8 @@ public struct MIMEAttachment: Sendable {
     public let mediaType: String
     /// Headers and base64 lines of its part.
     let part: [UInt8]
+    /// Octets it adds to a message, and to memory.
+    public var encodedCount: Int { part.count }
 
     /// - Throws: `MIMEFault.attachment` for a name or a type that cannot stand in a header.
     public init(name: String, mediaType: String, content: [UInt8]) throws(MIMEFault) {

@@ -191,12 +191,11 @@ LANGUAGE sql STABLE AS $$
       FROM decided d
 $$;
 
--- The same for a draft of the caller's district, which may not read the lists themselves. Compiling such a statement
--- takes longer than running it.
+-- The same for a draft of the caller's district, which may not read the lists themselves.
 CREATE FUNCTION rehearse_screening(wanted uuid, first_no int, last_no int, common_content bytea)
 RETURNS TABLE (recipient_no int, fact int, rule text, detail text, original_blast_id uuid, original_recipient_no int,
                rules text[])
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp SET jit = off AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
     SELECT s.recipient_no, s.fact, s.rule, s.detail, s.original_blast_id, s.original_recipient_no, s.rules
       FROM blast b, LATERAL screen_recipients(b.blast_id, first_no, last_no, common_content) s
      WHERE b.blast_id = wanted AND b.district_id = current_district()
@@ -204,7 +203,7 @@ $$;
 -- Whether these recipients of a draft had content of their own within its window, as the hand-over would find.
 CREATE FUNCTION rehearse_claims(wanted uuid, recipients int[], contents bytea[])
 RETURNS TABLE (recipient_no int, original_blast_id uuid, original_recipient_no int, at timestamptz)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp SET jit = off AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
     SELECT r.recipient_no, h.blast_id, h.recipient_no, h.at
       FROM unnest(recipients, contents) AS u (no, content)
       JOIN blast b ON b.blast_id = wanted AND b.district_id = current_district()
