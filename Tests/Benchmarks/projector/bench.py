@@ -260,8 +260,8 @@ class Bench:
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", default=os.path.join(ROOT, ".build-release/release"), help=argparse.SUPPRESS)
-    parser.add_argument("--quick", action="store_true", help="a fifth of the events, one pair each, no 4 partitions")
-    parser.add_argument("--events", type=int, default=750_000, help="events at one partition (default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="an eighth of the events, one pair each, no 4 partitions")
+    parser.add_argument("--events", type=int, default=1_200_000, help="events at one partition (default %(default)s)")
     parser.add_argument("--pairs", type=int, default=2, help="alternating pairs per comparison (default %(default)s)")
     parser.add_argument("--backlog", type=int, metavar="EVENTS", help="only: memory over one backlog of that size")
     parser.add_argument("--partitions", type=int, nargs="*", default=[1, 2, 4], help="which comparisons to run")
@@ -271,7 +271,7 @@ def arguments():
 def main():
     options = arguments()
     if options.quick:
-        options.events, options.pairs, options.partitions = options.events // 5, 1, options.partitions[:2]
+        options.events, options.pairs, options.partitions = options.events // 8, 1, options.partitions[:2]
     bench = Bench(options)
     if options.backlog:
         bench.backlog(options.backlog)

@@ -59,6 +59,7 @@ def messages(path):
         ends.append(((ends[-1][0] if ends else 0) + length, when))
         at += 12 + length
     data, chunk, at = b"".join(parts), 0, 0
+    del recorded, parts  # a long run's tape is large
     while at + 8 <= len(data):
         length, code = struct.unpack_from("!ii", data, at)
         at += length
