@@ -169,12 +169,16 @@ actor PartitionWorker {
         let batch = prepared.batch
         let started = ContinuousClock.now
         defer { metrics.batchSeconds.observe(.now - started) }
+        // What the broker has acknowledged by now is recorded with the batch, so that a successor does not repeat it.
+        let published = publishedSeq
         do {
-            return try await store.commit(batch, prepared: prepared, by: ownership, published: markedSeq)
+            let fold = try await store.commit(batch, prepared: prepared, by: ownership, published: published)
+            markedSeq = max(markedSeq, published)
+            return fold
         } catch let error as PostgresError where error.code == .ambiguousCommit {
             metrics.ambiguousCommits.increment()
             guard try await store.hasCommitted(upTo: batch.tail.nextOffset, by: ownership) else {
-                return try await store.commit(batch, prepared: prepared, by: ownership, published: markedSeq)
+                return try await store.commit(batch, prepared: prepared, by: ownership, published: published)
             }
             // Durable, but the changes are only in the log now: the next acquisition publishes them from there.
             throw error
