@@ -99,6 +99,8 @@ let package = Package(
         module("Schema", "Adapters/Schema", ["Delivery", "Postgres"], resources: [.embedInCode("Migrations")]),
         module("Signing", "Adapters/Signing", ["Delivery", crypto]),
         module("SMTP", "Adapters/SMTP", ["Mail", nio, nioPosix, nioTLS, nioSSL]),
+        module(
+            "HTTPProviders", "Adapters/HTTPProviders", ["Mail", "Signing", nio, nioPosix, nioHTTP1, nioSSL]),
 
         // Process furniture.
         module(
@@ -112,8 +114,8 @@ let package = Package(
         service(
             "sender",
             [
-                "Delivery", "Mail", "Contracts", "Inflate", "Kafka", "Postgres", "Signing", "SMTP", "Runtime", logging,
-                hummingbird, httpTypes, nio, nioPosix, lifecycle, mustache,
+                "Delivery", "Mail", "Contracts", "Inflate", "Kafka", "Postgres", "Signing", "SMTP", "HTTPProviders",
+                "Runtime", logging, hummingbird, httpTypes, nio, nioPosix, lifecycle, mustache,
             ]),
         service(
             "event-ingester",
