@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs build test lint format demo bench-projector
+.PHONY: help up down status logs build test lint format demo bench-projector bench-sender
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,3 +38,6 @@ demo: ## Start everything and send a blast to look at
 
 bench-projector: ## The projector against its SQL alone and a peer, 12 minutes (ARGS=--quick: 3; --help)
 	@deploy/local/bench projector $(ARGS)
+
+bench-sender: ## The sender against Postfix's smtp-source and \copy, 8 minutes (ARGS=--quick: 2; --help)
+	@deploy/local/bench sender $(ARGS)
