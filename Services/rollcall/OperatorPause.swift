@@ -55,7 +55,7 @@ enum OperatorPause {
     }
 
     /// Who uses the tool, as the operating system knows them.
-    private static var actor: String {
+    static var actor: String {
         let user = Surroundings().value("SUDO_USER") ?? NSUserName()
         return "\(user)@\(ProcessInfo.processInfo.hostName)"
     }

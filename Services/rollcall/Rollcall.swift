@@ -20,7 +20,7 @@ struct Rollcall: AsyncParsableCommand {
             Cancel.self, Approve.self, Schedule.self, FollowUp.self, Watch.self, Report.self, Why.self, Audit.self,
             Parked.self,
             Rebuild.self,
-            Snapshot.self,
+            Snapshot.self, InDoubt.self,
         ])
 
     static func main() async {

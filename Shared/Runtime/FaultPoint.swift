@@ -9,7 +9,8 @@ internal import Synchronization
 public enum FaultPoint {
     /// Every point there is. `<program>.<moment>`.
     public static let names: [String] = [
-        "sender.after-claim", "sender.after-wire", "sender.before-dot", "sender.after-dot", "sender.after-reply",
+        "sender.after-claim", "sender.after-wire", "sender.after-mail", "sender.after-rcpt", "sender.in-data",
+        "sender.before-dot", "sender.after-dot", "sender.after-reply", "sender.after-publish", "sender.in-drain",
         "guard.after-screen", "guard.after-publish",
         "ingester.after-ack",
         "projector.before-commit", "projector.after-commit", "projector.after-publish",

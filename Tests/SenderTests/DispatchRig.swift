@@ -8,6 +8,7 @@ import TestKit
 
 /// A migrated database with one district, a fresh guard and a live lease.
 struct DispatchRig {
+    let database: TestDatabase
     let owner: PostgresPool
     let dispatch: PostgresPool
     let lease: LeaseToken
@@ -15,8 +16,10 @@ struct DispatchRig {
 
     static let content = SHA256Digest.of(Array("content".utf8))
 
-    static func make(_ name: String) async throws -> DispatchRig {
-        let database = try await LocalStack.shared().database("dispatch_\(name)")
+    /// - Parameter stack: the shared one unless stated.
+    static func make(_ name: String, on stack: LocalStack? = nil) async throws -> DispatchRig {
+        let home = if let stack { stack } else { try await LocalStack.shared() }
+        let database = try await home.database("dispatch_\(name)")
         let owner = PostgresPool(database.owner, size: 4)
         _ = try await owner.query("INSERT INTO district (district_id, name) VALUES (7, 'Seven'), (8, 'Eight')")
         _ = try await owner.query(
@@ -30,7 +33,7 @@ struct DispatchRig {
             RETURNING token
             """)[0].uuid("token")
         return DispatchRig(
-            owner: owner, dispatch: PostgresPool(database.role("rollcall_dispatch"), size: 12),
+            database: database, owner: owner, dispatch: PostgresPool(database.role("rollcall_dispatch"), size: 12),
             lease: LeaseToken(high: token.high, low: token.low))
     }
 

@@ -47,6 +47,7 @@ struct Dispatcher: Service {
         } onGracefulShutdown: {
             slots.close()
         }
+        FaultPoint.reach("sender.in-drain")
         if await !slots.drain(within: drainBound) {
             logger.warning("stopping with messages on the wire", metadata: ["messages": "\(slots.inUse)"])
         }

@@ -36,6 +36,7 @@ struct FactPublisher: Sendable {
             let facts = try rows.map { try AttemptFact($0) }
             guard !facts.isEmpty else { return 0 }
             try await producer.send(try facts.flatMap(\.events).map { try ProducerRecord($0) })
+            FaultPoint.reach("sender.after-publish")
             _ = try await connection.query(
                 Self.reported,
                 [

@@ -1,4 +1,5 @@
 import Delivery
+import Mail
 import Runtime
 import SMTP
 
@@ -28,10 +29,19 @@ struct HandOver: Sendable {
         Task { await run(wired) }
     }
 
+    private static func reach(_ stage: SMTPStage) {
+        switch stage {
+        case .recipient: FaultPoint.reach("sender.after-mail")
+        case .data: FaultPoint.reach("sender.after-rcpt")
+        case .body: FaultPoint.reach("sender.in-data")
+        default: break
+        }
+    }
+
     private func run(_ wired: WiredMessage) async {
         let deadline = wired.wiredAt + dotDeadline
         let outcome = await relays.deliver(
-            wired.message, deadline: deadline,
+            wired.message, deadline: deadline, entered: Self.reach,
             beforeDot: { FaultPoint.reach("sender.before-dot") }, afterDot: { FaultPoint.reach("sender.after-dot") })
         FaultPoint.reach("sender.after-reply")
         let settlement = Settlement(

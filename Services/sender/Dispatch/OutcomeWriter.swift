@@ -10,13 +10,13 @@ import Runtime
 actor OutcomeWriter {
     private static let batchMax = 500
 
-    /// A late answer overrules doubt, and a resend that has not begun. It never overrules an answer.
-    /// What is taken back must have been written under the same token.
+    /// The machine says what a late answer may still change. What is taken back must have been written under the same
+    /// token.
     static let settle = """
         WITH outcome AS MATERIALIZED (
             SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bigint[],
-                                 $7::bigint[], $8::text[], $9::text[], $10::text[])
-                   AS o(blast_id, recipient_no, attempt_no, state, fact, pause, code, enhanced, reply, token)
+                                 $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[])
+                   AS o(blast_id, recipient_no, attempt_no, state, fact, pause, code, enhanced, reply, token, event)
         ), settled AS (
             UPDATE attempt a
                SET state = o.state, fact = o.fact::smallint, settled_at = clock_timestamp(), reported_at = NULL,
@@ -25,13 +25,11 @@ actor OutcomeWriter {
               FROM outcome o
              WHERE a.blast_id = o.blast_id AND a.recipient_no = o.recipient_no AND a.attempt_no = o.attempt_no
                AND (o.token IS NULL OR a.lease_token = o.token::uuid)
-               AND (a.state IN ('wire', 'in_doubt')
-                    OR o.state IN ('accepted', 'rejected')
-                       AND (a.state = 'unknown' OR a.state = 'resend' AND a.next_at IS NOT NULL))
-            RETURNING a.district_id, a.address_hash, a.content_hash, a.blast_id, a.recipient_no, a.state
+               AND \(AttemptMachine.admits(oneOf: Settlement.events, named: "o.event", "a"))
+            RETURNING a.district_id, a.address_hash, a.content_hash, a.blast_id, a.recipient_no, o.event
         ), claim AS MATERIALIZED (
             SELECT c.district_id, c.address_hash, c.content_hash,
-                   CASE WHEN s.state IN ('accepted', 'in_doubt') THEN 'handed_over' ELSE 'released' END AS state
+                   \(AttemptMachine.claim(oneOf: Settlement.events, named: "s.event")) AS state
               FROM settled s JOIN content_claim c USING (district_id, address_hash, content_hash)
              WHERE c.blast_id = s.blast_id AND c.recipient_no = s.recipient_no
              ORDER BY c.district_id, c.address_hash, c.content_hash
@@ -105,7 +103,7 @@ actor OutcomeWriter {
                 .int8OptionalArray(batch.map { $0.code.map(Int64.init) }),
                 .textArray(batch.map(\.enhancedCode)),
                 .textArray(batch.map { Optional($0.reply) }),
-                .textArray(batch.map { $0.token?.description }),
+                .textArray(batch.map { $0.token?.description }), .textArray(batch.map(\.event.rawValue)),
             ])
     }
 }

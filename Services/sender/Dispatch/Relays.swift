@@ -69,7 +69,8 @@ final class Relays: Sendable {
     }
 
     func deliver(
-        _ message: ComposedMessage, deadline: ContinuousClock.Instant, beforeDot: @escaping @Sendable () -> Void,
+        _ message: ComposedMessage, deadline: ContinuousClock.Instant,
+        entered: (@Sendable (SMTPStage) -> Void)? = nil, beforeDot: @escaping @Sendable () -> Void,
         afterDot: @escaping @Sendable () -> Void
     ) async -> SMTPOutcome {
         var tried: Set<Int> = []
@@ -78,8 +79,8 @@ final class Relays: Sendable {
         while last == nil || ContinuousClock.now < deadline, let (index, isInLine) = take(except: tried) {
             tried.insert(index)
             let outcome = await members[index].pool.deliver(
-                message.envelope, message: message.octets, dotDeadline: deadline, beforeDot: beforeDot,
-                afterDot: afterDot)
+                message.envelope, message: message.octets, dotDeadline: deadline, entered: entered,
+                beforeDot: beforeDot, afterDot: afterDot)
             finish(index, outcome, isInLine: isInLine)
             guard outcome.mayGoElsewhere else { return outcome }
             isRefusedByAll = isRefusedByAll && outcome.isLocalRefusal

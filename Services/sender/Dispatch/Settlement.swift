@@ -2,21 +2,16 @@ import Delivery
 import Mail
 import SMTP
 
-/// The state of an attempt as its row says it.
-enum AttemptState: String, Sendable {
-    case wire, accepted, rejected, deferred, unknown, resend, stopped, requeued
-    case inDoubt = "in_doubt"
-    case resolvedSent = "resolved_sent"
-    case timedOut = "timed_out"
-}
-
 /// How one attempt ended, to be written to its row.
 struct Settlement: Sendable, Equatable {
     static let replyMaxOctets = 512
 
+    /// What a sender itself can say of an attempt that it began.
+    static let events: [AttemptEvent] = [.accepted, .rejected, .deferred, .expired, .putBack, .withdrawn, .doubted]
+
     let delivery: DeliveryID
     let attempt: Int32
-    let state: AttemptState
+    let event: AttemptEvent
     let fact: DeliveryFact?
     let retryAfter: Duration?
     let code: Int32?
@@ -24,6 +19,9 @@ struct Settlement: Sendable, Equatable {
     let reply: String
     /// The token of the WIRE call that is taken back; nil for what the relay said.
     let token: LeaseToken?
+
+    /// What the attempt becomes if it may still change.
+    var state: AttemptState { AttemptMachine.result(of: event)?.to.state ?? .wire }
 
     /// The pause before what was provably not sent, for a reason that is not the recipient's, is tried again.
     static let requeuePause = Duration.seconds(2)
@@ -33,11 +31,11 @@ struct Settlement: Sendable, Equatable {
         _ outcome: SMTPOutcome, delivery: DeliveryID, attempt: Int32, deferrals: Int, schedule: RetrySchedule
     ) {
         func settled(
-            _ state: AttemptState, _ fact: DeliveryFact?, after pause: Duration? = nil, _ reply: SMTPReply?,
+            _ event: AttemptEvent, _ fact: DeliveryFact?, after pause: Duration? = nil, _ reply: SMTPReply?,
             _ reason: String = ""
         ) -> Settlement {
             Settlement(
-                delivery: delivery, attempt: attempt, state: state, fact: fact, retryAfter: pause,
+                delivery: delivery, attempt: attempt, event: event, fact: fact, retryAfter: pause,
                 code: reply.map { Int32($0.code) }, enhancedCode: reply?.enhanced?.description,
                 reply: Self.cut(reply?.description ?? reason), token: nil)
         }
@@ -46,7 +44,7 @@ struct Settlement: Sendable, Equatable {
         case .rejected(let reply, let stage):
             if stage.isBeforeEnvelope {
                 // The relay refuses us, whoever the recipient is.
-                self = settled(.requeued, nil, after: Self.requeuePause, reply)
+                self = settled(.putBack, nil, after: Self.requeuePause, reply)
             } else if reply.isLocal || stage == .mail {
                 // About the message or our own address: no news about the recipient's.
                 self = settled(.rejected, .notSent, reply)
@@ -56,13 +54,13 @@ struct Settlement: Sendable, Equatable {
             }
         case .deferred(let reply, let stage, let reason):
             if stage.isBeforeEnvelope {
-                self = settled(.requeued, nil, after: Self.requeuePause, reply, reason)
+                self = settled(.putBack, nil, after: Self.requeuePause, reply, reason)
             } else if let pause = schedule.pause(afterDeferrals: deferrals) {
                 self = settled(.deferred, .deferred, after: pause, reply, reason)
             } else {
-                self = settled(.deferred, .expired, reply, reason)
+                self = settled(.expired, .expired, reply, reason)
             }
-        case .inDoubt(let reason): self = settled(.inDoubt, .inDoubt, nil, reason)
+        case .inDoubt(let reason): self = settled(.doubted, .inDoubt, nil, reason)
         }
     }
 
@@ -70,17 +68,17 @@ struct Settlement: Sendable, Equatable {
     /// What another sender wrote for the same attempt is none of this one's business.
     init(withdrawn delivery: DeliveryID, attempt: Int32, token: LeaseToken, reason: String) {
         self.init(
-            delivery: delivery, attempt: attempt, state: .requeued, fact: nil, retryAfter: .zero, code: nil,
+            delivery: delivery, attempt: attempt, event: .withdrawn, fact: nil, retryAfter: .zero, code: nil,
             enhancedCode: nil, reply: Self.cut(reason), token: token)
     }
 
     private init(
-        delivery: DeliveryID, attempt: Int32, state: AttemptState, fact: DeliveryFact?, retryAfter: Duration?,
+        delivery: DeliveryID, attempt: Int32, event: AttemptEvent, fact: DeliveryFact?, retryAfter: Duration?,
         code: Int32?, enhancedCode: String?, reply: String, token: LeaseToken?
     ) {
         self.delivery = delivery
         self.attempt = attempt
-        self.state = state
+        self.event = event
         self.fact = fact
         self.retryAfter = retryAfter
         self.code = code

@@ -37,7 +37,7 @@ extension Wire {
             UPDATE attempt p SET next_at = NULL
               FROM passage, entry e
              WHERE p.blast_id = $1 AND p.recipient_no = e.recipient_no AND p.attempt_no = e.attempt_no - 1
-               AND p.next_at IS NOT NULL
+               AND \(AttemptMachine.admits(.followed, "p"))
             RETURNING p.recipient_no
         ), judged AS MATERIALIZED (
             SELECT e.*, g.district_id, e.resend OR g.claimless AS exempt,

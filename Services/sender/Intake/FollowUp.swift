@@ -26,6 +26,8 @@ struct FollowUp: Sendable {
         case facts(with: DeliveryFacts, without: DeliveryFacts)
         /// Those that a vocabulary shows as the word of one of these facts.
         case shown(DeliveryFacts, mask: DeliveryFacts)
+        /// Those that nobody accepted; of those that were in doubt, the ones of which it was found out.
+        case notHandedOver
     }
 
     /// What the parent's answer says about itself and a new blast does not take over.
@@ -74,9 +76,7 @@ struct FollowUp: Sendable {
 
     static func choice(named name: String, in vocabulary: StatusVocabulary) -> Choice? {
         switch name {
-        case "not_handed_over":
-            let perhaps = DeliveryFacts.acceptanceEvidenceMask.union(DeliveryFacts(.inDoubt, .unknown))
-            return .facts(with: DeliveryFacts(), without: perhaps)
+        case "not_handed_over": return .notHandedOver
         case "not_acknowledged":
             return .facts(with: DeliveryFacts(), without: DeliveryFacts(.acknowledged, .responded))
         default:
@@ -138,6 +138,10 @@ struct FollowUp: Sendable {
         switch choice {
         case .facts(let with, let without):
             return "(s.facts & \(with.bits) = \(with.bits) AND s.facts & \(without.bits) = 0)"
+        case .notHandedOver:
+            let doubt = DeliveryFacts(.inDoubt, .unknown)
+            return "(s.facts & \(DeliveryFacts.acceptanceEvidenceMask.bits) = 0 AND (s.facts & \(doubt.bits) = 0 "
+                + "OR s.facts & \(DeliveryFacts(.notSent).bits) <> 0))"
         case .shown(let facts, let mask):
             // The highest fact that has a word is one of those asked for.
             let tops = facts.facts.map { fact in

@@ -12,6 +12,7 @@ struct SMTPDelivery: Sendable {
     /// Dot-stuffed, without the terminator.
     let body: [UInt8]
     let deadline: ContinuousClock.Instant
+    let entered: (@Sendable (SMTPStage) -> Void)?
     let beforeDot: (@Sendable () -> Void)?
     let afterDot: (@Sendable () -> Void)?
     let result: EventLoopPromise<SMTPDeliveryResult>
@@ -120,8 +121,10 @@ final class SMTPChannelHandler: ChannelInboundHandler {
 
     private func feed(_ input: SMTPSession.Input) {
         let before = session.waiting
+        let stage = session.stage
         let actions = session.handle(input)
         if !actions.isEmpty || session.waiting != before { startTimer() }
+        if session.stage != stage { delivery?.entered?(session.stage) }
         for action in actions { carryOut(action) }
     }
 

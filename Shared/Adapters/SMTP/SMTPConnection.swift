@@ -1,3 +1,4 @@
+import Mail
 import NIOCore
 import NIOPosix
 import NIOSSL
@@ -52,11 +53,12 @@ struct SMTPConnection: Sendable {
 
     func deliver(
         _ envelope: SMTPEnvelope, message: [UInt8], body: [UInt8], deadline: ContinuousClock.Instant,
-        beforeDot: (@Sendable () -> Void)?, afterDot: (@Sendable () -> Void)?
+        entered: (@Sendable (SMTPStage) -> Void)?, beforeDot: (@Sendable () -> Void)?, afterDot: (@Sendable () -> Void)?
     ) async -> SMTPDeliveryResult {
         let delivery = SMTPDelivery(
             message: SMTPSession.Message(envelope: envelope, message: message), body: body, deadline: deadline,
-            beforeDot: beforeDot, afterDot: afterDot, result: eventLoop.makePromise(of: SMTPDeliveryResult.self))
+            entered: entered, beforeDot: beforeDot, afterDot: afterDot,
+            result: eventLoop.makePromise(of: SMTPDeliveryResult.self))
         eventLoop.execute { handler.value.deliver(delivery) }
         do {
             return try await delivery.result.futureResult.get()

@@ -1,4 +1,4 @@
-import Mail
+public import Mail
 public import NIOCore
 import Synchronization
 
@@ -39,11 +39,13 @@ public final class SMTPConnectionPool: Sendable {
     ///
     /// - Parameters:
     ///   - message: the text; line ends are made canonical and dots are stuffed here.
+    ///   - entered: called when the exchange about this message comes to a stage; must not block either.
     ///   - beforeDot: called immediately before the dot is written; must not block (it is on the event loop).
     ///   - afterDot: called when the write of the dot has ended.
     public func deliver(
         _ envelope: SMTPEnvelope, message: [UInt8], dotDeadline: ContinuousClock.Instant,
-        beforeDot: (@Sendable () -> Void)? = nil, afterDot: (@Sendable () -> Void)? = nil
+        entered: (@Sendable (SMTPStage) -> Void)? = nil, beforeDot: (@Sendable () -> Void)? = nil,
+        afterDot: (@Sendable () -> Void)? = nil
     ) async -> SMTPOutcome {
         if let fault = configuration.fault {
             return .deferred(nil, stage: .connect, reason: "wrong SMTP configuration: \(fault)")
@@ -63,7 +65,7 @@ public final class SMTPConnectionPool: Sendable {
             }
             let result = await connection.deliver(
                 envelope, message: message, body: DotStuffing.stuffed(message), deadline: dotDeadline,
-                beforeDot: beforeDot, afterDot: afterDot)
+                entered: entered, beforeDot: beforeDot, afterDot: afterDot)
             guard result.isStale, isKept, mayRetry else { return result.outcome }
             mayRetry = false
         }

@@ -17,7 +17,8 @@ CREATE TABLE attempt (
     district_id bigint NOT NULL,
     chunk_no int NOT NULL,
     state text NOT NULL CHECK (state IN ('wire', 'accepted', 'rejected', 'deferred', 'in_doubt', 'resolved_sent',
-                                         'unknown', 'resend', 'stopped', 'requeued', 'timed_out')),
+                                         'resolved_not_sent', 'unknown', 'resend', 'stopped', 'requeued',
+                                         'timed_out')),
     -- the fact this attempt ended in, to be reported; null while on the wire or without news
     fact smallint,
     lease_token uuid,
@@ -39,10 +40,25 @@ CREATE UNIQUE INDEX attempt_one_hand_over ON attempt (blast_id, recipient_no)
 CREATE INDEX attempt_unreported ON attempt (blast_id, recipient_no) WHERE fact IS NOT NULL AND reported_at IS NULL;
 CREATE INDEX attempt_due ON attempt (blast_id, next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX attempt_open ON attempt (blast_id, wire_at) WHERE state IN ('wire', 'in_doubt');
+CREATE INDEX attempt_unknown ON attempt (blast_id, recipient_no) WHERE state = 'unknown';
 INSERT INTO daily_table VALUES ('attempt', 'WITH (fillfactor = 70)');
 SELECT protect_tenant_table('attempt', '{rollcall_report}', '{rollcall_dispatch}');
 GRANT SELECT, INSERT, UPDATE ON attempt TO rollcall_dispatch;
 GRANT SELECT ON attempt TO rollcall_report;
+
+-- What operators found out about attempts in doubt, written with the operator's tool. The sender applies a row while the
+-- attempt is undecided; the attempt says what came of it.
+CREATE TABLE doubt_settlement (
+    blast_id uuid NOT NULL,
+    recipient_no int NOT NULL,
+    attempt_no int NOT NULL,
+    was_sent boolean NOT NULL,
+    reason text NOT NULL CHECK (reason <> '' AND length(reason) <= 400),
+    actor text NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (blast_id, recipient_no, attempt_no)
+);
+GRANT SELECT ON doubt_settlement TO rollcall_dispatch;
 
 -- How fast all senders together may hand over: '*' for everything, else a receiving domain. No row: as fast as it comes.
 CREATE TABLE send_rate (
