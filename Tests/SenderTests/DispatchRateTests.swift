@@ -150,7 +150,8 @@ struct DispatchRateTests {
 
     @Test(
         arguments: [
-            ("*=100, Gmail.com=20", ["*": 100, "gmail.com": 20]), ("gmail.com=0", nil), ("gmail.com", nil), ("=5", nil),
+            ("*=100, Gmail.com=20", ["*": 100, "gmail.com": 20]), ("relay:Spare=5", ["relay:Spare": 5]),
+            ("gmail.com=0", nil), ("gmail.com", nil), ("=5", nil),
             ("a.example=1,a.example=2", nil), ("", nil),
         ] as [(String, [String: Int]?)])
     func `rates are read as operators write them`(text: String, rates: [String: Int]?) {

@@ -2,17 +2,20 @@ import Postgres
 import Runtime
 import Synchronization
 
-/// How fast mail is handed over, to everybody and to each receiving domain, by all senders together.
+/// How fast mail is handed over, to everybody, to each receiving domain and over each relay, by all senders together.
 ///
 /// A rate is a row, and a second of it is taken from the row before messages go out, so that four senders do not send
 /// four times the rate. Domains without a row take as much as comes. One that refuses a good part of what it gets for
 /// now (a 4xx that is not about a mailbox) gets a row at half of what it got; the rate falls by half again while that goes
-/// on, and rises in equal steps once it has stopped. Ten minutes later the row is gone.
+/// on, and rises in equal steps once it has stopped. Ten minutes later the row is gone. So it is with a relay that works
+/// and yet refuses us for now, before any recipient is named.
 ///
 /// What finds no room waits in its row, and is no attempt. Emergencies take from the same rows and never wait for them.
 final class SendRates: Sendable {
     /// The scope that all domains share.
     static let everybody = "*"
+    /// No domain has a colon.
+    private static let relayPrefix = "relay:"
     static let refusalsToSlow = 5
     static let refusalPercentToSlow = 20
 
@@ -86,12 +89,26 @@ final class SendRates: Sendable {
 
     private let database: PostgresPool
     private let ceilings: [String: Int]
+    private let pace: RelayPace
     private let state: Mutex<State>
 
-    init(database: PostgresPool, ceilings: [String: Int]) {
+    init(database: PostgresPool, ceilings: [String: Int], pace: RelayPace = RelayPace()) {
         self.database = database
         self.ceilings = ceilings
-        state = Mutex(State(limited: ceilings.mapValues(Double.init)))
+        self.pace = pace
+        let limited = ceilings.mapValues(Double.init)
+        state = Mutex(State(limited: limited))
+        pace.limit(to: Self.relays(limited))
+    }
+
+    static func scope(relay name: String) -> String { relayPrefix + name }
+
+    /// Those of the scopes that are relays, by their names.
+    static func relays<Rate>(_ rates: [String: Rate]) -> [String: Rate] {
+        rates.reduce(into: [:]) { relays, item in
+            guard item.key.utf8.starts(with: relayPrefix.utf8) else { return }
+            relays[String(item.key.dropFirst(relayPrefix.count))] = item.value
+        }
     }
 
     /// Which of a window's messages may go now, in order.
@@ -101,10 +118,24 @@ final class SendRates: Sendable {
         var wait: Duration
         /// Nobody has room left, whatever the domain.
         var isOver: Bool
+
+        fileprivate mutating func end(after n: Int) {
+            var left = n
+            for index in mayGo.indices where mayGo[index] {
+                if left > 0 { left -= 1 } else { mayGo[index] = false }
+            }
+            isOver = true
+            wait = max(wait, .seconds(1))
+        }
     }
 
-    /// - Parameter hasEnded: nothing will be handed over, so that no room is needed.
-    func room(for domains: [String], isEmergency: Bool, hasEnded: Bool = false) async throws -> Room {
+    /// - Parameters:
+    ///   - hasEnded: nothing will be handed over, so that no room is needed.
+    ///   - shares: how so many messages would be shared among the relays.
+    func room(
+        for domains: [String], isEmergency: Bool, hasEnded: Bool = false,
+        shares: (Int) -> [String: Int] = { n in ["": n] }
+    ) async throws -> Room {
         let limited = state.withLock { $0.limited }
         var room = Room(mayGo: domains.map { _ in true }, wait: .zero, isOver: false)
         guard !limited.isEmpty, !domains.isEmpty, !hasEnded else { return room }
@@ -126,14 +157,52 @@ final class SendRates: Sendable {
         if going > 0, limited[Self.everybody] != nil,
             let grant = try await take([Self.everybody: going], isEmergency)[Self.everybody], grant.n < going
         {
-            var left = grant.n
-            for index in room.mayGo.indices where room.mayGo[index] {
-                if left > 0 { left -= 1 } else { room.mayGo[index] = false }
-            }
-            room.isOver = true
-            room.wait = max(room.wait, .seconds(1))
+            room.end(after: grant.n)
+        }
+        let rest = room.mayGo.count { $0 }
+        if rest > 0, limited.keys.contains(where: { $0.utf8.starts(with: Self.relayPrefix.utf8) }) {
+            let n = try await relayRoom(for: shares(rest), limited, isEmergency)
+            if let n, n < rest { room.end(after: n) }
         }
         return room
+    }
+
+    /// How many messages the relays have room for; nil when a relay without a rate takes the rest. What one relay has no
+    /// room for is asked of the others.
+    private func relayRoom(
+        for shares: [String: Int], _ limited: [String: Double], _ isEmergency: Bool
+    ) async throws -> Int? {
+        let paced = shares.filter { limited[Self.scope(relay: $0.key)] != nil }
+        var granted = try await takeRelays(paced, isEmergency)
+        guard paced.count == shares.count else { return nil }
+        let missing = paced.values.reduce(0, +) - granted.values.reduce(0, +)
+        let generous = paced.filter { $0.value > 0 && granted[$0.key] == $0.value }.keys.sorted()
+        if missing > 0, !generous.isEmpty {
+            let more = Dictionary(
+                uniqueKeysWithValues: generous.enumerated().map { index, relay in
+                    (relay, missing / generous.count + (index < missing % generous.count ? 1 : 0))
+                })
+            granted.merge(try await takeRelays(more, isEmergency)) { $0 + $1 }
+        }
+        return granted.values.reduce(0, +)
+    }
+
+    /// What the relays were granted beyond what they owe.
+    private func takeRelays(_ shares: [String: Int], _ isEmergency: Bool) async throws -> [String: Int] {
+        var wanted: [String: Int] = [:]
+        var debts: [String: Int] = [:]
+        for (relay, n) in shares where n > 0 {
+            debts[relay] = pace.debt(of: relay)
+            wanted[Self.scope(relay: relay)] = n + (debts[relay] ?? 0)
+        }
+        guard !wanted.isEmpty else { return [:] }
+        let grants = try await take(wanted, isEmergency)
+        return shares.reduce(into: [:]) { granted, share in
+            // A row that is gone since takes its rate with it.
+            let n = grants[Self.scope(relay: share.key)]?.n ?? share.value
+            pace.add(n, to: share.key)
+            granted[share.key] = min(share.value, max(0, n - (debts[share.key] ?? 0)))
+        }
     }
 
     private func take(_ wanted: [String: Int], _ isEmergency: Bool) async throws -> [String: (n: Int, rate: Double)] {
@@ -165,6 +234,7 @@ final class SendRates: Sendable {
                 Self.declare, [.textArray(scopes), .int8Array(scopes.map { Int64(ceilings[$0] ?? 1) })])
             state.withLock { $0.isDeclared = true }
         }
+        count(pace.takeSeen())
         let slow = domainsToSlow(at: .now)
         if !slow.isEmpty {
             _ = try await database.query(
@@ -176,9 +246,19 @@ final class SendRates: Sendable {
             limited[try row.string("scope")] = try row.double("per_second")
         }
         state.withLock { [limited] in $0.limited = limited }
+        pace.limit(to: Self.relays(limited))
     }
 
-    /// Domains that refused a good part for now, with what they got a second; counting begins anew for them.
+    private func count(_ seen: [String: RelayPace.Seen]) {
+        state.withLock { state in
+            for (relay, seen) in seen {
+                state.tallies[Self.scope(relay: relay), default: Tally()].handedOver += seen.offered
+                state.tallies[Self.scope(relay: relay)]?.refused += seen.refused
+            }
+        }
+    }
+
+    /// Domains and relays that refused a good part for now, with what they got a second; counting begins anew for them.
     func domainsToSlow(at now: ContinuousClock.Instant) -> [(domain: String, perSecond: Int64)] {
         state.withLock { state in
             var slow: [(domain: String, perSecond: Int64)] = []
@@ -214,7 +294,7 @@ extension Settlement {
     }
 }
 
-/// Rates as operators write them: `*=100, gmail.com=20`.
+/// Rates as operators write them: `*=100, gmail.com=20, relay:spare=5`.
 enum RateList {
     static func parse(_ raw: SettingText) -> [String: Int]? {
         let items: [String] =
@@ -224,10 +304,14 @@ enum RateList {
             }
         var rates: [String: Int] = [:]
         for item in items {
-            let parts = item.filter { $0 != " " }.split(separator: "=", omittingEmptySubsequences: false)
-            guard parts.count == 2, !parts[0].isEmpty, let rate = Int(parts[1]), (1...1_000_000).contains(rate),
-                rates.updateValue(rate, forKey: parts[0].lowercased()) == nil
+            let text = item.filter { $0 != " " }
+            guard let sign = text.lastIndex(of: "="), sign > text.startIndex,
+                let rate = Int(text[text.index(after: sign)...]), (1...1_000_000).contains(rate)
             else { return nil }
+            // Names of relays are as the settings spell them.
+            let scope = String(text[..<sign])
+            let isRelay = scope.utf8.starts(with: SendRates.scope(relay: "").utf8)
+            guard rates.updateValue(rate, forKey: isRelay ? scope : scope.lowercased()) == nil else { return nil }
         }
         return rates
     }
