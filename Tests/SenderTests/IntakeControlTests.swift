@@ -122,7 +122,7 @@ import Testing
             let parent = try await rig.blast(IntakeRig.draft)
             let list =
                 "email,name,person_ref,school,bus\n"
-                + (1...7).map { "p\($0)@x.example,P\($0),f\($0),North,\($0)\n" }.joined()
+                + (1...8).map { "p\($0)@x.example,P\($0),f\($0),North,\($0)\n" }.joined()
             #expect(try await rig.upload(parent, list).status == 200)
             let path = "/v1/blasts/\(parent)/follow-up"
             _ = try await rig.request("POST", path, #"{"to":"not_acknowledged"}"#).problem(409, "not-sent")
@@ -132,7 +132,7 @@ import Testing
             let sets: [DeliveryFacts] = [
                 .init(.pending, .sent), .init(.pending, .sent, .acknowledged), .init(.pending, .deferred, .expired),
                 .init(.pending, .bouncedInvalid), .init(.pending, .deferred), .init(.pending, .inDoubt),
-                .init(.pending, .sent, .delivered, .opened),
+                .init(.pending, .sent, .delivered, .opened), .init(.pending, .inDoubt, .unknown, .notSent),
             ]
             for (index, facts) in sets.enumerated() {
                 _ = try await rig.owner.query(
@@ -140,7 +140,7 @@ import Testing
                     [.int4(Int32(index + 1)), .int(facts.bits)])
             }
             for (order, chosen, open) in [
-                (#"{"to":"not_acknowledged"}"#, [1, 3, 4, 6, 7], 1), (#"{"to":"not_handed_over"}"#, [3, 4], 1),
+                (#"{"to":"not_acknowledged"}"#, [1, 3, 4, 6, 7, 8], 1), (#"{"to":"not_handed_over"}"#, [3, 4, 8], 1),
                 (#"{"to":"Sent","vocabulary":"iclasspro"}"#, [1, 6], 1),
                 (#"{"to":"Bounced","vocabulary":"schoolmessenger"}"#, [3], 0),
                 (#"{"with":["sent"],"without":["opened"],"subject":"Again {{bus}}"}"#, [1, 2], 0),

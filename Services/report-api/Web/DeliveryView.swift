@@ -78,7 +78,7 @@ struct DeliveryView: Sendable {
     private static let outcomes = [
         "wire": "Being handed over", "accepted": "Accepted", "rejected": "Refused for good",
         "deferred": "Refused for now", "in_doubt": "No answer; waiting for news",
-        "resolved_sent": "Sent, as was learned later",
+        "resolved_sent": "Sent, as was learned later", "resolved_not_sent": "Not sent, as was learned later",
         "unknown": "No answer; given up", "resend": "No answer; to be sent again", "stopped": "Stopped before sending",
         "requeued": "Put back before sending",
     ]
