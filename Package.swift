@@ -134,7 +134,7 @@ let package = Package(
                 "Delivery", "Mail", "Contracts", "Kafka", "Postgres", "Signing", "Runtime", logging, hummingbird,
                 httpTypes, nio, lifecycle, mustache, crypto,
             ], resources: [.embedInCode("Pages")]),
-        service("rollcall", ["Delivery", "Contracts", "Kafka", "Postgres", "Schema", "Signing", arguments]),
+        service("rollcall", ["Delivery", "Contracts", "Kafka", "Postgres", "Runtime", "Schema", "Signing", arguments]),
 
         // Tests.
         .executableTarget(
@@ -152,6 +152,9 @@ let package = Package(
             "ContractsTests", ["Contracts", "Delivery", "Postgres", "TestKit"], exclude: ["consumer.py", "validate.py"]),
         tests("SigningTests", ["Signing", "Delivery"]),
         tests("SMTPTests", ["SMTP", "Mail", "TestKit", nio, nioPosix], exclude: ["peer.py", "postfix.py"]),
+        tests(
+            "HTTPProvidersTests", ["HTTPProviders", "Mail", "Signing", "TestKit", nio, nioPosix],
+            exclude: ["oracle.py", "providers.py"]),
         tests("PostgresTests", ["Postgres", "Schema", "Delivery", "TestKit"]),
         tests("KafkaTests", ["Kafka", "Contracts", "TestKit"]),
         tests("RuntimeTests", ["Runtime", "Kafka", "Postgres", logging, hummingbird, httpTypes, lifecycle]),

@@ -154,11 +154,7 @@ private struct RelayWords {
     }
 
     private func read(_ path: String) throws(ConfigurationError) -> String {
-        guard let data = FileManager.default.contents(atPath: path) else {
-            throw fault("password.file", "\(path) cannot be read")
-        }
-        var octets = Array(data)
-        while octets.last == 0x0A || octets.last == 0x0D { octets.removeLast() }
-        return String(decoding: octets, as: UTF8.self)
+        guard let secret = SecretFile.read(path) else { throw fault("password.file", "\(path) cannot be read") }
+        return secret
     }
 }

@@ -1,3 +1,5 @@
+import HTTPProviders
+import NIOCore
 import Runtime
 import SMTP
 import Signing
@@ -53,7 +55,8 @@ struct SenderConfiguration: Sendable {
         doc: "how long after the end of sending a final result is waited for; then none is expected any more")
     static let rates = Setting<[String: Int]>(
         "sender.rates", default: [:],
-        expectation: "a comma-separated list of DOMAIN=MESSAGES, with * for all domains, such as *=100,gmail.com=20",
+        expectation: "a comma-separated list of DOMAIN=MESSAGES, with * for all and relay:NAME for a relay, such as "
+            + "*=100,gmail.com=20,relay:spare=5",
         documentation: "most messages a second, of all senders together; the same for every sender",
         parse: RateList.parse, show: RateList.print)
     static let bounceDomain = Setting<String>.string(
@@ -78,11 +81,14 @@ struct SenderConfiguration: Sendable {
             listen, smtpReplyTimeout, smtpDotDeadline, smtpHelo, chunkSize, window,
             retrySchedule, inDoubtAfter, lease, guardFreshness, emergencyPatience, breakerShare, breakerAfter,
             stallAfter, resultWithin, rates, bounceDomain, publicURL, tokenKeys,
-        ] + RelaySettings.declared + IntakeLimits.settings
+        ] + RelaySettings.declared + ProviderSettings.declared + IntakeLimits.settings
 
     let listen: ListenAddress
-    /// At least one.
+    /// The SMTP relays; with SES there may be none.
     let relays: [RelayConfiguration]
+    let ses: SESRelay?
+    /// Nil when no text messages are sent.
+    let sms: TextMessageService.Configuration?
     /// The same for every relay.
     let replyTimeout: Duration
     let dotDeadline: Duration
@@ -105,10 +111,17 @@ struct SenderConfiguration: Sendable {
         listen = settings[Self.listen]
         let replyTimeout = settings[Self.smtpReplyTimeout]
         self.replyTimeout = replyTimeout
-        relays = try RelaySettings.relays(settings) { smtp in
-            smtp.heloName = settings[Self.smtpHelo]
-            smtp.dotReplyTimeout = replyTimeout
+        if try ProviderSettings.usesSMTP(settings) {
+            relays = try RelaySettings.relays(settings) { smtp in
+                smtp.heloName = settings[Self.smtpHelo]
+                smtp.dotReplyTimeout = replyTimeout
+            }
+        } else {
+            relays = []
         }
+        let answerTimeout = min(replyTimeout, .seconds(60))
+        ses = try ProviderSettings.ses(settings, answerTimeout: answerTimeout)
+        sms = try ProviderSettings.sms(settings, answerTimeout: answerTimeout)
         dotDeadline = settings[Self.smtpDotDeadline]
         chunkSize = settings[Self.chunkSize]
         window = settings[Self.window]
@@ -122,6 +135,17 @@ struct SenderConfiguration: Sendable {
         stallAfter = settings[Self.stallAfter]
         resultWithin = settings[Self.resultWithin]
         rates = settings[Self.rates]
+        let names = relays.map(\.name) + (ses == nil ? [] : ["ses"]) + (sms == nil ? [] : ["sms"])
+        if let taken = relays.map(\.name).first(where: { ["ses", "sms"].contains($0) }) {
+            throw ConfigurationError(
+                subject: RelaySettings.relays.key,
+                explanation: "\(taken) is the name of a provider; give the relay another")
+        }
+        if let stranger = SendRates.relays(rates).keys.filter({ !names.contains($0) }).min() {
+            throw ConfigurationError(
+                subject: Self.rates.key,
+                explanation: "there is no relay \"\(stranger)\"; there are \(names.joined(separator: ", "))")
+        }
         let url = settings[Self.publicURL]
         guard url.hasPrefix("http://") || url.hasPrefix("https://"), url.utf8.allSatisfy(Self.isPlain) else {
             throw ConfigurationError(
@@ -130,7 +154,16 @@ struct SenderConfiguration: Sendable {
         composer = MessageComposer(
             publicURL: url, bounceDomain: settings[Self.bounceDomain],
             keys: try TokenKeys(settings[Self.tokenKeys]))
-        limits = IntakeLimits(settings)
+        var limits = IntakeLimits(settings)
+        limits.hasSMS = sms != nil
+        self.limits = limits
+    }
+
+    /// Every way out, ready to be used.
+    func ways(on eventLoopGroup: any EventLoopGroup) -> [Way] {
+        relays.map { Way($0, eventLoopGroup: eventLoopGroup) }
+            + (ses.map { [Way(ses: $0, eventLoopGroup: eventLoopGroup)] } ?? [])
+            + (sms.map { [Way(sms: $0, eventLoopGroup: eventLoopGroup)] } ?? [])
     }
 
     /// Fit for a header and for an attribute in quotes.
@@ -142,33 +175,14 @@ struct SenderConfiguration: Sendable {
 
 /// Lists of durations as operators write them.
 enum DurationList {
-    private static let units: [(name: String, milliseconds: Int64)] = [
-        ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1),
-    ]
-
     static func parse(_ raw: SettingText) -> [Duration]? {
-        let items: [String] =
-            switch raw {
-            case .list(let items): items
-            case .text(let text): text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-            }
-        var durations: [Duration] = []
-        for item in items {
-            let text = String(item.filter { $0 != " " })
-            let digits = text.prefix { $0.isASCII && $0.isNumber }
-            guard let count = Int64(digits), count > 0, count <= 100_000,
-                let unit = units.first(where: { $0.name == text[digits.endIndex...] })
-            else { return nil }
-            durations.append(.milliseconds(count * unit.milliseconds))
-        }
-        return durations
+        guard let items = raw.items, !items.isEmpty else { return nil }
+        let durations = items.compactMap(DurationText.parse)
+        guard durations.count == items.count else { return nil }
+        return durations.allSatisfy { $0 > .zero && $0 < .seconds(10_000 * 86400) } ? durations : nil
     }
 
     static func print(_ durations: [Duration]) -> String {
-        durations.map { duration in
-            let milliseconds = duration.wholeMicroseconds / 1000
-            let unit = units.first { milliseconds % $0.milliseconds == 0 } ?? ("ms", 1)
-            return "\(milliseconds / unit.milliseconds)\(unit.name)"
-        }.joined(separator: ",")
+        durations.map(DurationText.print).joined(separator: ",")
     }
 }

@@ -25,8 +25,11 @@ struct DispatchHandOverTests {
         smtp.maxConnections = 1
         let metrics = SenderMetrics(Metrics())
         let relays = Relays(
-            [RelayConfiguration(name: "silent", weight: 1, smtp: smtp)], slots: slots,
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, metrics: metrics, logger: logger)
+            [
+                Way(
+                    RelayConfiguration(name: "silent", weight: 1, smtp: smtp),
+                    eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
+            ], slots: slots, metrics: metrics, logger: logger)
         let handOver = HandOver(
             relays: relays, writer: OutcomeWriter(database: rig.dispatch, slots: slots, logger: logger),
             schedule: RetrySchedule(delays: [.seconds(60)]), dotDeadline: .milliseconds(300),

@@ -24,7 +24,7 @@ struct RelaysTests {
             let text = Array("Subject: \(name)\r\n\r\nx\r\n".utf8)
             let message = ComposedMessage(
                 envelope: SMTPEnvelope(sender: "b@bounce.example", recipient: recipient), octets: text)
-            let outcome = await relays.deliver(message, deadline: .now + within, beforeDot: {}, afterDot: {})
+            let outcome = await relays.deliver(message, deadline: .now + within, beforeDot: {}, afterDot: {}).outcome
             slots.release(1)
             return outcome
         }
@@ -49,7 +49,7 @@ struct RelaysTests {
         }
         let slots = HandOverSlots(capacity: configurations.count * Self.connections)
         let relays = Relays(
-            configurations, slots: slots, eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
+            configurations.map { Way($0, eventLoopGroup: MultiThreadedEventLoopGroup.singleton) }, slots: slots,
             metrics: SenderMetrics(Metrics()), logger: Logger(label: "test"))
         try await body(Rig(relays: relays, slots: slots))
         await relays.close()

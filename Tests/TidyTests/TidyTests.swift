@@ -10,14 +10,15 @@ import Testing
     static let order = [
         "Delivery", "Mail", "Contracts", "CLibpq", "CRdkafka", "CZlib", "BlockingExecutor", "Inflate", "Postgres",
         "Kafka", "Schema",
-        "Signing", "SMTP", "Runtime",
+        "Signing", "SMTP", "HTTPProviders", "Runtime",
     ]
     static let folders = [
         "Shared/Domain/Delivery": "Delivery", "Shared/Domain/Mail": "Mail", "Shared/Contracts": "Contracts",
         "Shared/Interop/BlockingExecutor": "BlockingExecutor", "Shared/Interop/Inflate": "Inflate",
         "Shared/Adapters/Postgres": "Postgres",
         "Shared/Adapters/Kafka": "Kafka", "Shared/Adapters/Schema": "Schema", "Shared/Adapters/Signing": "Signing",
-        "Shared/Adapters/SMTP": "SMTP", "Shared/Runtime": "Runtime",
+        "Shared/Adapters/SMTP": "SMTP", "Shared/Adapters/HTTPProviders": "HTTPProviders",
+        "Shared/Runtime": "Runtime",
     ]
     static let services = [
         "sender", "event_ingester", "status_projector", "blacklist_guard", "report_api", "rollcall",

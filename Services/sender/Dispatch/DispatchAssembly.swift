@@ -26,17 +26,18 @@ struct DispatchAssembly {
         let kafka = context.settings.kafka(clientID: "sender")
         let producer = try KafkaProducer(kafka, messageTimeout: Self.messageTimeout)
         let metrics = SenderMetrics(context.metrics)
-        let slots = HandOverSlots(capacity: configuration.relays.reduce(0) { $0 + $1.smtp.maxConnections })
-        let rates = SendRates(database: database, ceilings: configuration.rates)
-        let relays = Relays(
-            configuration.relays, slots: slots, eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
-            metrics: metrics, logger: context.logger)
+        let ways = configuration.ways(on: MultiThreadedEventLoopGroup.singleton)
+        let slots = HandOverSlots(capacity: ways.reduce(0) { $0 + $1.connections })
+        let pace = RelayPace()
+        let rates = SendRates(database: database, ceilings: configuration.rates, pace: pace)
+        let relays = Relays(ways, slots: slots, pace: pace, metrics: metrics, logger: context.logger)
         relays.watch(metrics)
         metrics.watch(slots: slots) { relays.openConnections }
         testHandOver = { envelope, octets in
             await relays.deliver(
                 ComposedMessage(envelope: envelope, octets: octets), deadline: .now + .seconds(20), beforeDot: {},
-                afterDot: {})
+                afterDot: {}
+            ).outcome
         }
         let lease = SenderLease(
             database: database, duration: configuration.lease, instance: InstanceName.current, logger: context.logger,
@@ -126,7 +127,7 @@ struct DispatchAssembly {
         let writer = OutcomeWriter(database: database, slots: slots, logger: context.logger)
         context.readiness.add("smtp") {
             if !relays.isUsable {
-                throw NotReady(reason: "no SMTP relay can be used: " + relays.troubled.joined(separator: ", "))
+                throw NotReady(reason: "no relay can be used: " + relays.troubled.joined(separator: ", "))
             }
         }
         let handOver = HandOver(

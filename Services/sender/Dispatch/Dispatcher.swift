@@ -124,8 +124,15 @@ struct Dispatcher: Service {
             guard let document = try await documents.document(chunk.blast) else { throw Interruption.notSending }
             let room = try await rates.room(
                 for: recipients.map { SendRates.domain(of: $0.address) }, isEmergency: chunk.isEmergency,
-                hasEnded: chunk.hasEnded)
-            let going = zip(recipients, room.mayGo).filter(\.1).map(\.0)
+                hasEnded: chunk.hasEnded
+            ) { relays.shares(of: $0, on: Channel(address: last.address)) }
+            let going = zip(recipients, room.mayGo).filter(\.1).map(\.0).filter {
+                guard let pause = relays.pauseNeeded(for: Channel(address: $0.address)), !chunk.hasEnded else {
+                    return true
+                }
+                wait = max(wait, pause, .milliseconds(200))
+                return false
+            }
             if !going.isEmpty { try await send(going, of: chunk, document, token, lane) }
             wait = max(wait, room.wait)
             if room.isOver { break }
@@ -215,10 +222,16 @@ struct Dispatcher: Service {
             result = try await retries.pull(upTo: granted, of: blast) { due, connection in
                 let room = try await rates.room(
                     for: due.map { SendRates.domain(of: $0.recipient.address) }, isEmergency: document.isEmergency,
-                    hasEnded: dueBlast.hasEnded)
-                let late = zip(due, room.mayGo).filter { !$0.1 }.map(\.0)
+                    hasEnded: dueBlast.hasEnded
+                ) { relays.shares(of: $0, on: Channel(address: due.first?.recipient.address ?? "")) }
+                let mayGo = zip(due, room.mayGo).map { due, mayGo in
+                    mayGo
+                        && (dueBlast.hasEnded
+                            || relays.pauseNeeded(for: Channel(address: due.recipient.address)) == nil)
+                }
+                let late = zip(due, mayGo).filter { !$0.1 }.map(\.0)
                 try await retries.postpone(late, of: blast, for: max(room.wait, .seconds(1)), on: connection)
-                let prepared = zip(due, room.mayGo).filter(\.1).map(\.0).map { due in
+                let prepared = zip(due, mayGo).filter(\.1).map(\.0).map { due in
                     Prepared(
                         composer.compose(due.recipient, of: document, unixSeconds: now), recipient: due.recipient,
                         attempt: due.attempt + 1, chunk: due.chunk, deferrals: due.deferrals, isResend: due.isResend)

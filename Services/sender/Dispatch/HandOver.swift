@@ -40,15 +40,17 @@ struct HandOver: Sendable {
 
     private func run(_ wired: WiredMessage) async {
         let deadline = wired.wiredAt + dotDeadline
-        let outcome = await relays.deliver(
+        let (outcome, provider) = await relays.deliver(
             wired.message, deadline: deadline, entered: Self.reach,
             beforeDot: { FaultPoint.reach("sender.before-dot") }, afterDot: { FaultPoint.reach("sender.after-dot") })
         FaultPoint.reach("sender.after-reply")
-        let settlement = Settlement(
+        var settlement = Settlement(
             outcome, delivery: wired.delivery, attempt: wired.attempt, deferrals: wired.deferrals,
             schedule: schedule)
+        settlement.provider = provider
         rates.sawOutcome(
-            of: SendRates.domain(of: wired.message.envelope.recipient), isRefusedForNow: settlement.asksForLess)
+            of: SendRates.domain(of: wired.message.envelope.recipient),
+            isRefusedForNow: settlement.asksForLess && !outcome.isRelayAskingForLess)
         await writer.settle(settlement)
         metrics.settled(settlement.state)
         metrics.wireTime.observe(wired.wiredAt.duration(to: .now))

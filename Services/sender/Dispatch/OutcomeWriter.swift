@@ -15,12 +15,14 @@ actor OutcomeWriter {
     static let settle = """
         WITH outcome AS MATERIALIZED (
             SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bigint[],
-                                 $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[])
-                   AS o(blast_id, recipient_no, attempt_no, state, fact, pause, code, enhanced, reply, token, event)
+                                 $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[],
+                                 $12::text[])
+                   AS o(blast_id, recipient_no, attempt_no, state, fact, pause, code, enhanced, reply, token, event,
+                        provider)
         ), settled AS (
             UPDATE attempt a
                SET state = o.state, fact = o.fact::smallint, settled_at = clock_timestamp(), reported_at = NULL,
-                   next_at = clock_timestamp() + o.pause * interval '1 microsecond', provider = 'smtp',
+                   next_at = clock_timestamp() + o.pause * interval '1 microsecond', provider = o.provider,
                    smtp_code = o.code::smallint, enhanced_code = o.enhanced, reply = o.reply
               FROM outcome o
              WHERE a.blast_id = o.blast_id AND a.recipient_no = o.recipient_no AND a.attempt_no = o.attempt_no
@@ -104,6 +106,7 @@ actor OutcomeWriter {
                 .textArray(batch.map(\.enhancedCode)),
                 .textArray(batch.map { Optional($0.reply) }),
                 .textArray(batch.map { $0.token?.description }), .textArray(batch.map(\.event.rawValue)),
+                .textArray(batch.map(\.provider)),
             ])
     }
 }

@@ -48,6 +48,7 @@ struct RelayRoster: Sendable {
         var inUse = 0
         var health = RelayHealth()
         fileprivate var credit = 0
+        fileprivate var planned = 0
 
         init(weight: Int, connections: Int) {
             self.weight = weight
@@ -90,6 +91,22 @@ struct RelayRoster: Sendable {
         return chosen
     }
 
+    /// How many of the next messages each relay would get if all had connections: by weight, among those that work, or
+    /// all when none does. The turn depends on nothing but the turns before.
+    mutating func shares(of messages: Int, among asked: [Int]) -> [Int: Int] {
+        var shares: [Int: Int] = [:]
+        let working = asked.filter { !entries[$0].health.isTroubled }
+        let members = working.isEmpty ? asked : working
+        let total = members.reduce(0) { $0 + entries[$1].weight }
+        for _ in 0..<messages {
+            for index in members { entries[index].planned += entries[index].weight }
+            guard let chosen = members.max(by: { entries[$0].planned < entries[$1].planned }) else { break }
+            entries[chosen].planned -= total
+            shares[chosen, default: 0] += 1
+        }
+        return shares
+    }
+
     mutating func giveBack(_ index: Int) {
         entries[index].inUse -= 1
     }
@@ -108,7 +125,10 @@ struct RelayRoster: Sendable {
     }
 
     /// How long until a relay can be tried; nil when one can be used now, or is being tried.
-    func pauseNeeded(at now: ContinuousClock.Instant) -> Duration? {
+    ///
+    /// - Parameter members: the relays in question; nil for all.
+    func pauseNeeded(at now: ContinuousClock.Instant, among members: [Int]? = nil) -> Duration? {
+        let entries = members.map { $0.map { self.entries[$0] } } ?? entries
         guard entries.allSatisfy({ $0.health.isBlocked(at: now) }) else { return nil }
         return entries.compactMap(\.health.blockedUntil).min().map { now.duration(to: $0) }
     }

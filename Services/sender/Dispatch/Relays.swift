@@ -1,6 +1,5 @@
 import Logging
 import Mail
-import NIOCore
 import Runtime
 import SMTP
 import Synchronization
@@ -13,50 +12,71 @@ struct RelayConfiguration: Sendable {
     let smtp: SMTPConfiguration
 }
 
-/// Hands messages to the SMTP relays, each with its own connections and health.
+/// Hands messages to the SMTP relays and other providers, each with its own connections and health.
 ///
-/// A message that a relay provably did not take is offered to the next one within the same attempt, as long as there is
-/// time. A message in doubt stays with its relay: nobody else is asked.
+/// A message goes out on its recipient's channel only. A message that a relay provably did not take is offered to the
+/// next one within the same attempt, as long as there is time. A message in doubt stays with its relay: nobody else is asked.
 final class Relays: Sendable {
-    private let members: [(configuration: RelayConfiguration, pool: SMTPConnectionPool)]
+    private let members: [Way]
     private let slots: HandOverSlots
+    private let pace: RelayPace
     private let metrics: SenderMetrics
     private let logger: Logger
     private let roster: Mutex<RelayRoster>
 
     /// - Parameter slots: as many as all relays have connections; made fewer here while a relay cannot be used.
     init(
-        _ configurations: [RelayConfiguration], slots: HandOverSlots, eventLoopGroup: any EventLoopGroup,
-        metrics: SenderMetrics, logger: Logger
+        _ ways: [Way], slots: HandOverSlots, pace: RelayPace = RelayPace(), metrics: SenderMetrics, logger: Logger
     ) {
-        members = configurations.map { ($0, SMTPConnectionPool($0.smtp, eventLoopGroup: eventLoopGroup)) }
+        members = ways
         roster = Mutex(
-            RelayRoster(
-                configurations.map {
-                    RelayRoster.Entry(weight: $0.weight, connections: $0.smtp.maxConnections)
-                }))
+            RelayRoster(ways.map { RelayRoster.Entry(weight: $0.weight, connections: $0.connections) }))
         self.slots = slots
+        self.pace = pace
         self.metrics = metrics
         self.logger = logger
     }
 
-    var openConnections: Int { members.reduce(0) { $0 + $1.pool.openConnections } }
+    var openConnections: Int { members.reduce(0) { $0 + $1.provider.openConnections } }
 
     /// How long to wait before any relay is tried again; nil when there is no reason to.
     var pauseNeeded: Duration? { roster.withLock { $0.pauseNeeded(at: .now) } }
 
+    /// The same for the messages of one channel. One that nothing is set up for is looked at again in a while: another
+    /// sender may have what it needs.
+    func pauseNeeded(for channel: Channel) -> Duration? {
+        let members = indices(of: channel)
+        guard !members.isEmpty else { return .seconds(5) }
+        return roster.withLock { $0.pauseNeeded(at: .now, among: members) }
+    }
+
+    private func indices(of channel: Channel) -> [Int] { members.indices.filter { members[$0].channel == channel } }
+
+    /// How many of so many messages of a channel each of its relays would get now, by name.
+    func shares(of messages: Int, on channel: Channel) -> [String: Int] {
+        let shares = roster.withLock { $0.shares(of: messages, among: indices(of: channel)) }
+        return Dictionary(uniqueKeysWithValues: shares.map { (members[$0.key].name, $0.value) })
+    }
+
     /// The names of the relays that cannot be used now.
     var troubled: [String] {
         let entries = roster.withLock { $0.entries }
-        return zip(members, entries).compactMap { $1.health.isTroubled ? $0.configuration.name : nil }
+        return zip(members, entries).compactMap { $1.health.isTroubled ? $0.name : nil }
     }
 
-    var isUsable: Bool { roster.withLock { roster in roster.entries.contains { !$0.health.isTroubled } } }
+    /// Every channel that something is set up for has a way out.
+    var isUsable: Bool {
+        let entries = roster.withLock { $0.entries }
+        return Channel.allCases.allSatisfy { channel in
+            let indices = indices(of: channel)
+            return indices.isEmpty || indices.contains { !entries[$0].health.isTroubled }
+        }
+    }
 
     func watch(_ metrics: SenderMetrics) {
         for (index, member) in members.enumerated() {
             metrics.watch(
-                relay: member.configuration.name, connections: { member.pool.openConnections },
+                relay: member.name, connections: { member.provider.openConnections },
                 onTheWire: { self.roster.withLock { $0.entries[index].inUse } },
                 isUsable: { self.roster.withLock { !$0.entries[index].health.isTroubled } })
         }
@@ -64,7 +84,7 @@ final class Relays: Sendable {
 
     func close() async {
         await withDiscardingTaskGroup { group in
-            for member in members { group.addTask { await member.pool.close() } }
+            for member in members { group.addTask { await member.provider.close() } }
         }
     }
 
@@ -72,40 +92,48 @@ final class Relays: Sendable {
         _ message: ComposedMessage, deadline: ContinuousClock.Instant,
         entered: (@Sendable (SMTPStage) -> Void)? = nil, beforeDot: @escaping @Sendable () -> Void,
         afterDot: @escaping @Sendable () -> Void
-    ) async -> SMTPOutcome {
-        var tried: Set<Int> = []
-        var last: SMTPOutcome?
+    ) async -> (outcome: SMTPOutcome, provider: String?) {
+        let own = indices(of: message.channel)
+        let others = Set(members.indices).subtracting(own)
+        var tried = others
+        var last: (outcome: SMTPOutcome, provider: String?)?
         var isRefusedByAll = true
         while last == nil || ContinuousClock.now < deadline, let (index, isInLine) = take(except: tried) {
             tried.insert(index)
-            let outcome = await members[index].pool.deliver(
-                message.envelope, message: message.octets, dotDeadline: deadline, entered: entered,
-                beforeDot: beforeDot, afterDot: afterDot)
+            let outcome = await members[index].provider.deliver(
+                message, deadline: deadline, entered: entered, beforeDot: beforeDot, afterDot: afterDot)
             finish(index, outcome, isInLine: isInLine)
-            guard outcome.mayGoElsewhere else { return outcome }
+            last = (outcome, members[index].provider.kind)
+            guard outcome.mayGoElsewhere else { break }
             isRefusedByAll = isRefusedByAll && outcome.isLocalRefusal
-            last = outcome
         }
-        switch last {
-        case nil: return .deferred(nil, stage: .connect, reason: "no SMTP relay can be used now")
-        case .rejected(let reply, let stage)? where !isRefusedByAll || tried.count < members.count:
-            // Another relay may offer what this one does not.
-            return .deferred(reply, stage: stage, reason: "the relay that could be asked cannot take it: \(reply)")
-        case let last?: return last
-        }
+        guard let last else { return (.deferred(nil, stage: .connect, reason: "no relay can be used now"), nil) }
+        guard case .rejected(let reply, let stage) = last.outcome, last.outcome.mayGoElsewhere,
+            !isRefusedByAll || tried.count < members.count
+        else { return last }
+        // Another relay may offer what this one does not.
+        let reason = "the relay that could be asked cannot take it: \(reply)"
+        return (.deferred(reply, stage: stage, reason: reason), last.provider)
     }
 
     /// A slot is granted for a free connection; when its relay has failed since, the message stands in line at another.
+    /// One whose rate is used up gets a message only when there is no other.
     private func take(except tried: Set<Int>) -> (index: Int, isInLine: Bool)? {
-        roster.withLock { roster in
+        let spent = members.indices.filter { pace.isSpent(members[$0].name) }
+        let taken = roster.withLock { roster -> (index: Int, isInLine: Bool)? in
             defer { slots.limit(to: roster.limit(at: .now)) }
-            if let index = roster.take(at: .now, except: tried) { return (index, false) }
-            return roster.takeInLine(except: tried).map { ($0, true) }
+            for excepted in spent.isEmpty ? [tried] : [tried.union(spent), tried] {
+                if let index = roster.take(at: .now, except: excepted) { return (index, false) }
+                if let index = roster.takeInLine(except: excepted) { return (index, true) }
+            }
+            return nil
         }
+        if let taken { pace.spend(members[taken.index].name) }
+        return taken
     }
 
     private func finish(_ index: Int, _ outcome: SMTPOutcome, isInLine: Bool) {
-        let name = members[index].configuration.name
+        let name = members[index].name
         if isInLine, case .deferred(nil, .connect, _) = outcome {
             // It never got a connection, which says nothing about the relay.
             return roster.withLock { roster in
@@ -113,6 +141,7 @@ final class Relays: Sendable {
                 slots.limit(to: roster.limit(at: .now))
             }
         }
+        pace.saw(name, isTaken: outcome.isTaken, asksForLess: outcome.isRelayAskingForLess, at: .now)
         let trouble = outcome.relayTrouble
         let (hasChanged, retryAt) = roster.withLock { roster -> (Bool, ContinuousClock.Instant?) in
             roster.giveBack(index)
@@ -126,10 +155,10 @@ final class Relays: Sendable {
         metrics.answered(relay: name, trouble == nil ? outcome.word : "trouble")
         if hasChanged, let trouble {
             logger.error(
-                "an SMTP relay cannot be used; messages go to others or wait",
+                "a relay cannot be used; messages go to others or wait",
                 metadata: ["relay": "\(name)", "reason": "\(trouble)"])
         } else if hasChanged {
-            logger.notice("an SMTP relay works again", metadata: ["relay": "\(name)"])
+            logger.notice("a relay works again", metadata: ["relay": "\(name)"])
         }
         guard trouble != nil, let retryAt else { return }
         Task {
@@ -164,6 +193,15 @@ extension SMTPOutcome {
         case .accepted, .inDoubt: false
         case .rejected(_, let stage), .deferred(_, let stage, _): stage.isBeforeEnvelope
         }
+    }
+
+    var isTaken: Bool {
+        if case .accepted = self { true } else { false }
+    }
+
+    /// The relay wants less of us for now: a 4xx before any recipient is named.
+    var isRelayAskingForLess: Bool {
+        if case .deferred(_?, let stage, _) = self { stage.isBeforeEnvelope || stage == .mail } else { false }
     }
 
     /// Our own side's refusal for what the relay does not offer; nothing was sent.

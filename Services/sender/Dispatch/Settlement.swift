@@ -19,6 +19,8 @@ struct Settlement: Sendable, Equatable {
     let reply: String
     /// The token of the WIRE call that is taken back; nil for what the relay said.
     let token: LeaseToken?
+    /// `smtp`, `ses` or `sms`; nil when nobody was asked.
+    var provider: String?
 
     /// What the attempt becomes if it may still change.
     var state: AttemptState { AttemptMachine.result(of: event)?.to.state ?? .wire }

@@ -11,6 +11,8 @@ struct BlastDraft {
     let from: EmailAddress
     let fromName: String?
     let replyTo: EmailAddress?
+    /// `email`, `sms` or both.
+    let channels: [String]
     let category: String
     let blastClass: String
     let school: String?
@@ -40,11 +42,13 @@ struct BlastDraft {
         category = reader.text("category", octets: 64) ?? "general"
         blastClass = reader.word("class", oneOf: ["general", "emergency"]) ?? "general"
         school = reader.text("school", octets: 200)
-        if let channels = reader.texts("channels", count: 1...2, octets: 20), channels != ["email"] {
-            reader.add(
-                "channels",
-                channels.allSatisfy { ["email", "sms"].contains($0) }
-                    ? "has sms, which cannot be sent yet; use [\"email\"]" : "may have email and sms")
+        channels = reader.texts("channels", count: 1...2, octets: 20) ?? ["email"]
+        if Set(channels).count < channels.count || !channels.allSatisfy({ Channel(rawValue: $0) != nil }) {
+            reader.add("channels", "may have email and sms, each once")
+        } else if channels.contains("sms"), !limits.hasSMS {
+            reader.add("channels", "has sms, and this sender has no SMS provider (setting sms.account)")
+        } else if channels.contains("sms"), text == nil {
+            reader.add("text", "is missing; a text message is made of it")
         }
         inDoubtPolicy =
             reader.word("in_doubt_policy", oneOf: ["at_most_once", "at_least_once"])

@@ -10,8 +10,8 @@ struct BlastStore: Sendable {
     private static let insertion = """
         INSERT INTO blast (blast_id, district_id, subject, html_template, text_template, from_address, from_name,
                            reply_to, category, class, school, in_doubt_policy, dedupe_key, send_at, not_after,
-                           parent_blast_id, created_by, answers)
-        VALUES (mint_blast_id(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+                           parent_blast_id, created_by, answers, channels)
+        VALUES (mint_blast_id(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
         RETURNING \(BlastResource.columns)
         """
 
@@ -42,7 +42,7 @@ struct BlastStore: Sendable {
                     .text(draft.category), .text(draft.blastClass), .text(draft.school), .text(draft.inDoubtPolicy),
                     .text(draft.dedupeKey), .timestampMicroseconds(draft.sendAtMicroseconds),
                     .timestampMicroseconds(draft.notAfterMicroseconds),
-                    .uuid(draft.parent), .text(caller.label), .textArray(draft.answers),
+                    .uuid(draft.parent), .text(caller.label), .textArray(draft.answers), .textArray(draft.channels),
                 ]))
     }
 

@@ -1,6 +1,7 @@
 import Contracts
 import Delivery
 import Foundation
+import HTTPProviders
 import HTTPTypes
 import Hummingbird
 import Mail
@@ -48,6 +49,22 @@ extension IntakeRoutes {
         let attachments: [String]
         /// Why no message can reach this recipient.
         let fault: String?
+        /// How the text is divided when it goes out as a text message.
+        let sms: Segments?
+    }
+
+    struct Segments: Encodable, Sendable {
+        /// `GSM-7` or `UCS-2`.
+        let encoding: String
+        /// Septets or UTF-16 units.
+        let units: Int
+        let segments: Int
+
+        init?(_ text: String?, to recipient: Recipient) {
+            guard let text, Channel(address: recipient.address) == .sms else { return nil }
+            let divided = TextSegments(text)
+            (encoding, units, segments) = (divided.encoding.rawValue, divided.units, divided.count)
+        }
     }
 
     private func preview(_ request: Request, _ context: some RequestContext) async throws -> Response {
@@ -77,7 +94,8 @@ extension IntakeRoutes {
             Preview(
                 blast_id: blast.description, recipient_no: number, to: recipient.address, name: recipient.name,
                 subject: rendered.subject, html: rendered.html, text: rendered.text,
-                attachments: document.attachments.map(\.name), fault: fault))
+                attachments: document.attachments.map(\.name), fault: fault,
+                sms: Segments(rendered.text, to: recipient)))
     }
 
     private func attachments(_ context: some RequestContext, _ caller: Caller) throws -> Attachments {

@@ -13,6 +13,8 @@ struct IntakeLimits: Sendable {
     var uploadDeadline = Duration.seconds(900)
     /// Lists of one district that are taken in at the same time by one process.
     var uploadsPerDistrict = 2
+    /// Whether text messages can be sent.
+    var hasSMS = false
     /// How long an order waits for a second person's approval.
     var approvalWithin = Duration.seconds(86400)
 

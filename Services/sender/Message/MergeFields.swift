@@ -3,7 +3,8 @@ import Foundation
 /// The merge values of one recipient: the columns of the list, and what every list has.
 enum MergeFields {
     static func values(of recipient: Recipient) -> [String: Any] {
-        var values: [String: Any] = ["email": recipient.address]
+        let kind = Channel(address: recipient.address) == .sms ? "phone" : "email"
+        var values: [String: Any] = [kind: recipient.address]
         if let name = recipient.name { values["name"] = name }
         if let person = recipient.personReference { values["person_ref"] = person }
         if let kind = recipient.personKind { values["person_kind"] = kind }

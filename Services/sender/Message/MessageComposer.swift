@@ -27,8 +27,16 @@ struct BlastDocument: Sendable {
 
 /// A message ready for hand-over.
 struct ComposedMessage: Sendable {
+    /// Of a text message, the recipient alone says something: a telephone number.
     let envelope: SMTPEnvelope
+    /// The whole mail, or the text of a text message.
     let octets: [UInt8]
+    /// The sender's address as the mail's header has it.
+    var from: String?
+    /// What a provider repeats in its reports: the delivery's token. Nil for a message of nobody's delivery.
+    var tag: String?
+
+    var channel: Channel { Channel(address: envelope.recipient) }
 }
 
 /// What became of composing one message.
@@ -47,6 +55,9 @@ struct CompositionFault: Error, Sendable, Equatable {
 /// Renders a blast for one recipient and puts the delivery's tokens in: tracked links, open pixel, unsubscribe headers,
 /// the delivery header that providers echo, return path and Message-ID.
 struct MessageComposer: Sendable {
+    /// What the SMS provider takes.
+    static let textMessageMax = 1600
+
     /// Without a slash at its end.
     let publicURL: String
     let bounceDomain: String
@@ -75,7 +86,9 @@ struct MessageComposer: Sendable {
             ? rendered.resolved { "\(publicURL)/\($0.route)/\(token($0.purpose, delivery, document))" } : rendered
         return Composition(
             contentHash: Self.contentHash(rendered, recipient, document),
-            result: encode(linked, to: recipient, of: document, unixSeconds: unixSeconds))
+            result: Channel(address: recipient.address) == .sms
+                ? textMessage(linked, to: recipient, delivery, document)
+                : encode(linked, to: recipient, of: document, unixSeconds: unixSeconds))
     }
 
     /// Of what the recipient would read before any tracking (K-04). A blast that counts by person means the person too.
@@ -122,10 +135,27 @@ struct MessageComposer: Sendable {
                     envelope: SMTPEnvelope(
                         sender: "\(sender)@\(bounceDomain)", recipient: address.wireForm,
                         envelopeID: "\(delivery)"),
-                    octets: octets))
+                    octets: octets, from: from.address.wireForm, tag: token(.delivery, delivery, document)))
         } catch {
             return .failure(CompositionFault(fact: .notSent, reason: "the message cannot be built: \(error.reason)"))
         }
+    }
+
+    private func textMessage(
+        _ rendered: RenderedMessage, to recipient: Recipient, _ delivery: DeliveryID, _ document: BlastDocument
+    ) -> Result<ComposedMessage, CompositionFault> {
+        guard let text = rendered.text, !text.utf8.isEmpty else {
+            return .failure(CompositionFault(fact: .notSent, reason: "the blast has no text for a text message"))
+        }
+        guard text.utf16.count <= Self.textMessageMax else {
+            return .failure(
+                CompositionFault(
+                    fact: .notSent, reason: "a text message has at most \(Self.textMessageMax) characters"))
+        }
+        return .success(
+            ComposedMessage(
+                envelope: SMTPEnvelope(sender: "", recipient: recipient.address, envelopeID: "\(delivery)"),
+                octets: Array(text.utf8), tag: token(.delivery, delivery, document)))
     }
 
     private func tracked(_ html: String, _ delivery: DeliveryID, _ document: BlastDocument) -> String {

@@ -7,7 +7,8 @@ public enum KnownKeys {
 
     /// Variables with our prefix that the local stack or the operator's tool uses and that are no settings.
     public static let variablesWithoutKey: Set<String> = [
-        "ROLLCALL_STATE", "ROLLCALL_CONFIG", "ROLLCALL_API_KEY", "ROLLCALL_TEST_STATE",
+        "ROLLCALL_STATE", "ROLLCALL_CONFIG", "ROLLCALL_API_KEY", "ROLLCALL_SENDER_URL", "ROLLCALL_REPORT_URL",
+        "ROLLCALL_TEST_STATE",
     ]
 
     private static let common = [
@@ -31,6 +32,11 @@ public enum KnownKeys {
         "smtp.reply.timeout", "smtp.dot.deadline", "smtp.helo", "smtp.relays",
         "smtp.tls", "smtp.tls.ca.file", "smtp.tls.name", "smtp.tls.verify",
         "smtp.user", "smtp.password", "smtp.password.file", "smtp.auth.cleartext",
+        "sender.email.via",
+        "ses.region", "ses.endpoint", "ses.access.key", "ses.secret.key", "ses.secret.key.file", "ses.session.token",
+        "ses.configuration.set", "ses.feedback.forwarding", "ses.connections", "ses.weight", "ses.tls.ca.file",
+        "sms.endpoint", "sms.account", "sms.token", "sms.token.file", "sms.from", "sms.service",
+        "sms.status.callback", "sms.connections", "sms.tls.ca.file",
         "ingester.listen", "webhook.secrets", "tracking.quiet.window",
         "report.listen", "report.session.secret",
         "projector.batch.max", "projector.projection", "projector.tail.deadline", "projector.cluster.check",

@@ -1,0 +1,143 @@
+import Foundation
+import Postgres
+import Runtime
+import TestKit
+import Testing
+
+@testable import sender
+
+@Suite("Providers: SES and SMS through a sender", .timeLimit(.minutes(3)))
+struct SenderProviderTests {
+    /// A blast as `DispatchRig` makes it, then given real recipients, a text and a sender.
+    private static func blast(_ addresses: [String], on rig: SenderProcessRig, policy: String = "at_most_once")
+        async throws
+    {
+        let blast = try await rig.dispatch.blast(addresses.indices.map { "\($0)" }, policy: policy)
+        for (index, address) in addresses.enumerated() {
+            try await rig.dispatch.change(
+                "UPDATE recipient SET address = '\(address)' WHERE blast_id = $1 AND recipient_no = \(index + 1)", blast
+            )
+        }
+        try await rig.dispatch.change(
+            "UPDATE blast SET from_address = 'office@school.example', text_template = 'School is closed, {{phone}}.' "
+                + "WHERE blast_id = $1", blast)
+    }
+
+    private static func with(
+        _ name: String, _ body: (LocalStack, StartedProcesses, ProviderPeers) async throws -> Void
+    ) async throws {
+        let peers = try await ProviderPeers.shared()
+        let stack = try await LocalStack.start(name)
+        let processes = StartedProcesses()
+        do {
+            try await stack.createTopics()
+            try await body(stack, processes, peers)
+        } catch {
+            await processes.killAll()
+            try await stack.stop()
+            throw error
+        }
+        await processes.killAll()
+        try await stack.stop()
+    }
+
+    private static func outcomes(_ rig: SenderProcessRig) async throws -> [String] {
+        try await rig.dispatch.owner.query(
+            """
+            SELECT recipient_no || ' ' || provider || ' ' || state || ' ' || coalesce(fact::text, '-') || ' ' || reply AS line
+              FROM attempt WHERE state <> 'requeued' ORDER BY recipient_no, attempt_no
+            """
+        ).map { try $0.string("line") }
+    }
+
+    private static func ses(_ peers: ProviderPeers, _ address: String, secret: String) -> [String: String] {
+        [
+            "ROLLCALL_SENDER_EMAIL_VIA": "ses", "ROLLCALL_SES_REGION": "us-east-1", "ROLLCALL_SES_ENDPOINT": address,
+            "ROLLCALL_SES_ACCESS_KEY": peers.accessKey, "ROLLCALL_SES_SECRET_KEY": secret,
+        ]
+    }
+
+    private static func sms(_ peers: ProviderPeers) -> [String: String] {
+        [
+            "ROLLCALL_SMS_ENDPOINT": peers.scripted, "ROLLCALL_SMS_ACCOUNT": peers.account,
+            "ROLLCALL_SMS_TOKEN": peers.token, "ROLLCALL_SMS_FROM": "+15550100999",
+        ]
+    }
+
+    @Test func `a sender sends a blast over SES, and a wrong key keeps it back and is named`() async throws {
+        try await Self.with("ses") { stack, processes, peers in
+            let rig = try await SenderProcessRig.make("ses", on: stack, processes, smtpPort: 1)
+            let id = UUID().uuidString.lowercased()
+            try await Self.blast(["\(id)@home.example"], on: rig)
+            let wrong = try rig.start(Self.ses(peers, peers.ses, secret: "wrong"))
+            try await eventually("the trouble is logged", within: .seconds(60)) {
+                try wrong.logText().contains("\"relay\":\"ses\"")
+            }
+            #expect(try await Self.outcomes(rig).isEmpty, "what SES refuses to us is no attempt that ended")
+            try await wrong.terminate()
+            let right = try rig.start(Self.ses(peers, peers.ses, secret: peers.secretKey))
+            try await rig.settled()
+            let outcomes = try await Self.outcomes(rig)
+            #expect(outcomes.count == 1 && outcomes[0].hasPrefix("1 ses accepted 20 250 2.0.0 Amazon SES "))
+            let mail = try #require(try await peers.mails().first { $0.to == ["\(id)@home.example"] })
+            #expect(mail.from == "office@school.example" && mail.raw.contains("X-Rollcall-Delivery: "))
+            try await right.terminate()
+            await rig.dispatch.close()
+        }
+    }
+
+    @Test func `I-07, C-08: text messages go over the SMS provider, mail of the same blast over the relay's own way`()
+        async throws
+    {
+        try await Self.with("sms") { stack, processes, peers in
+            let more = Self.sms(peers).merging(Self.ses(peers, peers.scripted, secret: "any")) { $1 }
+            let rig = try await SenderProcessRig.make("sms", on: stack, processes, smtpPort: 1, more)
+            let addresses = [
+                "+15550300123", "+15550300211", "+15550300610", "fine@home.example", "rejected@home.example",
+            ]
+            try await Self.blast(addresses, on: rig)
+            let sender = try rig.start()
+            try await rig.settled()
+            let outcomes = try await Self.outcomes(rig)
+            let expected = [
+                "1 sms accepted 20 250 2.0.0 SMS provider SM15550300123", "2 sms rejected 27 550 5.1.1 ",
+                "3 sms rejected 24 550 5.7.1 the recipient has opted out; ",
+                "4 ses accepted 20 250 2.0.0 Amazon SES id-fine",
+                "5 ses rejected 24 554 5.6.0 Amazon SES MessageRejected",
+            ]
+            #expect(outcomes.count == expected.count)
+            for (outcome, expected) in zip(outcomes, expected) { #expect(outcome.hasPrefix(expected), "\(outcome)") }
+            #expect(
+                try peers.requests(to: "+15550300123").map { $0["Body"] as? String }
+                    == ["School is closed, +15550300123."])
+            try await sender.terminate()
+            await rig.dispatch.close()
+        }
+    }
+
+    @Test(arguments: ["+15550400000", "hang@home.example"])
+    func `a sender killed between request and answer leaves doubt, and its successor never sends again`(
+        _ address: String
+    ) async throws {
+        try await Self.with("kill") { stack, processes, peers in
+            let before = try peers.requests(to: address).count
+            let more = Self.sms(peers).merging(Self.ses(peers, peers.scripted, secret: "any")) { $1 }
+            let rig = try await SenderProcessRig.make("kill_provider", on: stack, processes, smtpPort: 1, more)
+            try await Self.blast([address], on: rig)
+            let first = try rig.start()
+            try await eventually("the provider has the request", within: .seconds(60)) {
+                try peers.requests(to: address).count == before + 1
+            }
+            try await first.kill()
+            let second = try rig.start()
+            try await rig.settled()
+            #expect(try peers.requests(to: address).count == before + 1)
+            #expect(
+                try await rig.dispatch.owner.query("SELECT state FROM attempt").map { try $0.string("state") } == [
+                    "unknown"
+                ])
+            try await second.terminate()
+            await rig.dispatch.close()
+        }
+    }
+}
