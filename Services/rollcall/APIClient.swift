@@ -77,9 +77,32 @@ struct APIClient: Sendable {
         return try await send(request)
     }
 
-    /// Gives each line of the answer to `body`.
+    /// Gives each line of the answer to `body` as it arrives.
     func lines(_ path: String, _ body: (Data) throws -> Void) async throws {
-        for line in try await get(path).body.split(separator: UInt8(ascii: "\n")) { try body(Data(line)) }
+        let stream = AnswerStream()
+        let session = URLSession(configuration: session.configuration, delegate: stream, delegateQueue: nil)
+        defer { session.invalidateAndCancel() }
+        session.dataTask(with: try request("GET", path)).resume()
+        var cutter = LineCutter()
+        var refused: (head: URLResponse, body: Data)?
+        do {
+            for try await part in stream.parts {
+                switch part {
+                case .head(let head):
+                    if (head as? HTTPURLResponse)?.statusCode ?? 400 >= 400 { refused = (head, Data()) }
+                case .octets(let octets):
+                    if refused == nil {
+                        for line in cutter.add(octets) { try body(line) }
+                    } else {
+                        refused?.body.append(octets)
+                    }
+                }
+            }
+        } catch let error as URLError {
+            throw unreachable(error)
+        }
+        if let refused { _ = try Self.answer(refused.body, refused.head) }
+        if let last = cutter.last() { try body(last) }
     }
 
     private func request(

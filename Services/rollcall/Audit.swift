@@ -1,5 +1,4 @@
 import ArgumentParser
-import Contracts
 import Delivery
 import Postgres
 
@@ -11,18 +10,14 @@ struct Audit: AsyncParsableCommand {
             1 and one line per finding when something is off.
             """)
 
-    @Option(help: "Only this blast.") var blast: String?
+    @Argument(help: "Only this blast; the default is all.") var blast: BlastID?
     @Flag(help: "Print nothing but findings.") var quiet = false
-
-    func validate() throws {
-        if let blast, BlastID(blast) == nil { throw ValidationError("\(blast) is no blast's id.") }
-    }
 
     func run() async throws {
         let findings = try await Surroundings().withOwner { connection in
             let rows = try await connection.query(
                 "SELECT blast_id FROM blast WHERE $1::text IS NULL OR blast_id = $1::text::uuid ORDER BY blast_id",
-                [.text(blast)])
+                [.text(blast?.description)])
             let blasts = try rows.map { try $0.string("blast_id") }
             if let blast, blasts.isEmpty { throw Failure("there is no blast \(blast)") }
             var findings = 0

@@ -1,7 +1,9 @@
+import Delivery
+
 /// Shows the counts of a blast, from the report API, until its work is done.
 struct BlastWatch {
     let client: APIClient
-    let blast: String
+    let blast: BlastID
     let vocabulary: String?
     let untilSettled: Bool
     var timeoutSeconds: Int?

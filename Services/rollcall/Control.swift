@@ -1,16 +1,6 @@
 import ArgumentParser
+import Delivery
 import Foundation
-
-/// What the commands about one blast need to reach the sender.
-struct SenderOptions: ParsableArguments {
-    @Option(help: "The sender's address, such as http://127.0.0.1:8080.") var url: String?
-    @Option(help: "The API key; better set ROLLCALL_API_KEY.") var key: String?
-
-    func client() throws -> APIClient {
-        guard let url else { throw ValidationError("Give the sender's address: --url.") }
-        return try APIClient(base: url, key: key)
-    }
-}
 
 // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
 /// A blast as the sender's API describes it.
@@ -34,16 +24,9 @@ struct SenderBlast: Decodable {
         return Terminal.plain(parts.joined(separator: ", "))
     }
 
-    static func control(_ blast: String, _ verb: String, json: Data? = nil, _ options: SenderOptions) async throws {
-        let answer = try await options.client().post("v1/blasts/\(try path(blast))/\(verb)", json: json)
+    static func control(_ blast: BlastID, _ verb: String, json: Data? = nil, _ server: SenderServer) async throws {
+        let answer = try await server.client().post("v1/blasts/\(blast)/\(verb)", json: json)
         Terminal.say(try answer.decoded(SenderBlast.self).line)
-    }
-
-    static func path(_ blast: String) throws -> String {
-        guard UUID(uuidString: blast) != nil else {
-            throw Failure("\(Terminal.plain(blast)) is no blast's id", code: 64)
-        }
-        return blast
     }
 }
 
@@ -56,27 +39,29 @@ struct Pause: AsyncParsableCommand {
             Emergencies go on unless --include-emergency says otherwise. No status changes while sending waits.
             """)
 
-    @Argument(help: "The blast.") var blast: String?
+    @Argument(help: "The blast.") var blast: BlastID?
     @Flag(help: "All blasts of all districts.") var all = false
     @Flag(help: "With --all: emergencies wait too.") var includeEmergency = false
     @Option(help: "With --all: why, for the record.") var reason: String?
     @Flag(help: "Show whether all sending is paused, and change nothing.") var status = false
-    @OptionGroup var sender: SenderOptions
+    @OptionGroup var actor: ActorOption
+    @OptionGroup var server: SenderServer
 
     func validate() throws {
         guard [blast != nil, all, status].count(where: { $0 }) == 1 else {
             throw ValidationError("Give one of: a blast, --all, --status.")
         }
-        guard all || (!includeEmergency && reason == nil) else {
-            throw ValidationError("--include-emergency and --reason belong to --all.")
+        guard all || (!includeEmergency && reason == nil && actor.actor == nil) else {
+            throw ValidationError("--include-emergency, --reason and --actor belong to --all.")
         }
         if all, (reason ?? "").isEmpty { throw ValidationError("--all needs a --reason, which everybody will read.") }
     }
 
     func run() async throws {
-        if let blast { return try await SenderBlast.control(blast, "pause", sender) }
+        if let blast { return try await SenderBlast.control(blast, "pause", server) }
         if status { return try await OperatorPause.show() }
-        try await OperatorPause.begin(reason: reason ?? "", includesEmergency: includeEmergency)
+        try await OperatorPause.begin(
+            by: actor.name, reason: reason ?? "", includesEmergency: includeEmergency)
     }
 }
 
@@ -84,17 +69,19 @@ struct Resume: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Resume a blast that was paused or held, or all sending.")
 
-    @Argument(help: "The blast.") var blast: String?
+    @Argument(help: "The blast.") var blast: BlastID?
     @Flag(help: "End 'pause --all'. Blasts that were paused one by one stay so.") var all = false
-    @OptionGroup var sender: SenderOptions
+    @OptionGroup var actor: ActorOption
+    @OptionGroup var server: SenderServer
 
     func validate() throws {
         guard (blast != nil) != all else { throw ValidationError("Give a blast or --all.") }
+        guard all || actor.actor == nil else { throw ValidationError("--actor belongs to --all.") }
     }
 
     func run() async throws {
-        if let blast { return try await SenderBlast.control(blast, "resume", sender) }
-        try await OperatorPause.end()
+        if let blast { return try await SenderBlast.control(blast, "resume", server) }
+        try await OperatorPause.end(by: actor.name)
     }
 }
 
@@ -102,31 +89,31 @@ struct Cancel: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Cancel a blast: who was not sent to yet will not be, and reads Cancelled.")
 
-    @Argument(help: "The blast.") var blast: String
-    @OptionGroup var sender: SenderOptions
+    @Argument(help: "The blast.") var blast: BlastID
+    @OptionGroup var server: SenderServer
 
-    func run() async throws { try await SenderBlast.control(blast, "cancel", sender) }
+    func run() async throws { try await SenderBlast.control(blast, "cancel", server) }
 }
 
 struct Approve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Approve a blast that somebody else ordered.",
-        discussion: "Needed above the size that the district chose: 'rollcall districts rules'.")
+        discussion: "Needed above the size that the district chose: 'rollcall districts set'.")
 
-    @Argument(help: "The blast.") var blast: String
-    @OptionGroup var sender: SenderOptions
+    @Argument(help: "The blast.") var blast: BlastID
+    @OptionGroup var server: SenderServer
 
-    func run() async throws { try await SenderBlast.control(blast, "approve", sender) }
+    func run() async throws { try await SenderBlast.control(blast, "approve", server) }
 }
 
 struct Schedule: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Set or change when a blast that is not being sent yet is to be sent.")
 
-    @Argument(help: "The blast.") var blast: String
+    @Argument(help: "The blast.") var blast: BlastID
     @Option(help: "When, such as 2026-11-23T07:30:00-06:00; at most 30 days ahead.") var at: String?
     @Flag(help: "As soon as it may.") var now = false
-    @OptionGroup var sender: SenderOptions
+    @OptionGroup var server: SenderServer
 
     func validate() throws {
         guard (at != nil) != now else { throw ValidationError("Give --at or --now.") }
@@ -134,7 +121,7 @@ struct Schedule: AsyncParsableCommand {
 
     func run() async throws {
         let body = try JSONSerialization.data(withJSONObject: at.map { ["send_at": $0] } ?? [:])
-        try await SenderBlast.control(blast, "schedule", json: body, sender)
+        try await SenderBlast.control(blast, "schedule", json: body, server)
     }
 }
 
@@ -146,11 +133,11 @@ struct FollowUp: AsyncParsableCommand {
             Whom the earlier blast may still reach by itself is left out.
             """)
 
-    @Argument(help: "The earlier blast.") var blast: String
+    @Argument(help: "The earlier blast.") var blast: BlastID
     @Option(help: "not_handed_over, not_acknowledged, or a status word.") var to: String
-    @Option(help: "The vocabulary of the word.") var vocabulary: String?
+    @Option(help: "The vocabulary of the word; the default is the district's.") var vocabulary: String?
     @Option(help: "Another subject.") var subject: String?
-    @OptionGroup var sender: SenderOptions
+    @OptionGroup var server: SenderServer
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Made: Decodable {
@@ -164,8 +151,9 @@ struct FollowUp: AsyncParsableCommand {
         order["vocabulary"] = vocabulary
         order["subject"] = subject
         let body = try JSONSerialization.data(withJSONObject: order, options: .sortedKeys)
-        let path = "v1/blasts/\(try SenderBlast.path(blast))/follow-up"
-        let made = try await sender.client().post(path, json: body).decoded(Made.self)
+        let made = try await server.client().post(
+            "v1/blasts/\(blast)/follow-up", json: body
+        ).decoded(Made.self)
         if made.in_progress > 0 {
             Terminal.complain("\(made.in_progress) more match and may still be reached by the earlier blast")
         }

@@ -1,11 +1,10 @@
 import ArgumentParser
-import Foundation
 import Postgres
 
 /// What a district decides about its messages: kept with who and why, the newest decision holds.
 struct Decisions: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "State or list a district's decisions about tracking and unsubscription.",
+        abstract: "Record or list a district's decisions about tracking and unsubscription.",
         subcommands: [Tracking.self, Unsubscribe.self, List.self])
 
     enum Switch: String, ExpressibleByArgument, CaseIterable {
@@ -13,12 +12,14 @@ struct Decisions: AsyncParsableCommand {
     }
 
     struct Stated: ParsableArguments {
-        @Option(help: "The district's number.") var district: Int64
-        @Option(help: "Who decided.") var actor: String
         @Option(help: "Why.") var reason: String
+        @OptionGroup var actor: ActorOption
 
-        func keep(_ kind: String, _ subject: String, holds: Bool) async throws {
-            guard !actor.isEmpty, !reason.isEmpty else { throw ValidationError("--actor and --reason say something.") }
+        func validate() throws {
+            guard !reason.isEmpty else { throw ValidationError("--reason says something.") }
+        }
+
+        func keep(_ kind: String, _ subject: String, holds: Bool, in district: Int64) async throws {
             try await Surroundings().withOwner { connection in
                 let known = try await connection.query(
                     "SELECT 1 FROM district WHERE district_id = $1", [.int(district)])
@@ -28,7 +29,7 @@ struct Decisions: AsyncParsableCommand {
                     INSERT INTO district_decision (district_id, kind, subject, holds, actor, reason)
                     VALUES ($1, $2, $3, $4, $5, $6)
                     """,
-                    [.int(district), .text(kind), .text(subject), .bool(holds), .text(actor), .text(reason)])
+                    [.int(district), .text(kind), .text(subject), .bool(holds), .text(actor.name), .text(reason)])
             }
         }
     }
@@ -37,12 +38,13 @@ struct Decisions: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Measure opens and clicks (on, as always) or not (off), for blasts that begin from now on.")
 
+        @Argument(help: "The district's number.") var district: Int64
         @Argument(help: "on or off.") var state: Switch
         @OptionGroup var stated: Stated
 
         func run() async throws {
-            try await stated.keep("tracking_off", "", holds: state == .off)
-            Terminal.say("tracking is \(state.rawValue) in district \(stated.district)")
+            try await stated.keep("tracking_off", "", holds: state == .off, in: district)
+            Terminal.say("tracking is \(state.rawValue) in district \(district)")
         }
     }
 
@@ -50,21 +52,22 @@ struct Decisions: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Offer one-click unsubscription in a category's messages (on, as always) or exempt it (off).")
 
+        @Argument(help: "The district's number.") var district: Int64
+        @Argument(help: "The category.") var category: String
         @Argument(help: "on or off.") var state: Switch
-        @Option(help: "The category.") var category: String
         @OptionGroup var stated: Stated
 
         func run() async throws {
-            try await stated.keep("unsubscribe_exempt", category, holds: state == .off)
+            try await stated.keep("unsubscribe_exempt", category, holds: state == .off, in: district)
             Terminal.say(
-                "\(Terminal.plain(category)) in district \(stated.district): unsubscription is \(state.rawValue)")
+                "\(Terminal.plain(category)) in district \(district): unsubscription is \(state.rawValue)")
         }
     }
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "List a district's decisions, newest first.")
 
-        @Option(help: "The district's number.") var district: Int64
+        @Argument(help: "The district's number.") var district: Int64
 
         func run() async throws {
             try await Surroundings().withOwner { connection in

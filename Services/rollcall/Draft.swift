@@ -1,21 +1,22 @@
 import ArgumentParser
+import Delivery
 import Foundation
 
 /// Looking at a draft before it is sent.
 struct Draft: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Look at a draft before it is sent: its messages, what would be decided; add to it; send it.",
-        subcommands: [List.self, Attach.self, Preview.self, Test.self, Check.self, Order.self])
+        subcommands: [Upload.self, Attach.self, Preview.self, Test.self, DryRun.self, Order.self])
 
     struct Preview: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Print one recipient's message; its personal links lead nowhere.")
 
-        @Argument(help: "The blast.") var blast: String
+        @Argument(help: "The blast.") var blast: BlastID
         @Argument(help: "The recipient's number, as in the list.") var recipient: Int32 = 1
         @Flag(help: "The whole message as it would be handed over (message/rfc822).") var whole = false
         @Flag(help: "The HTML instead of the text.") var html = false
-        @OptionGroup var server: IntakeServer
+        @OptionGroup var server: SenderServer
 
         // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
         private struct Shown: Decodable {
@@ -49,10 +50,10 @@ struct Draft: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Send one recipient's message to yourself, marked as a test; it counts nowhere.")
 
-        @Argument(help: "The blast.") var blast: String
+        @Argument(help: "The blast.") var blast: BlastID
         @Option(help: "Where the test goes.") var to: String
         @Option(help: "Whose message.") var recipient: Int32 = 1
-        @OptionGroup var server: IntakeServer
+        @OptionGroup var server: SenderServer
 
         private struct Receipt: Decodable {
             let reply: String
@@ -67,15 +68,15 @@ struct Draft: AsyncParsableCommand {
         }
     }
 
-    struct Check: AsyncParsableCommand {
+    struct DryRun: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Dry run: what every check says about every recipient. Nothing is sent.",
+            abstract: "Say what every check says about every recipient. Nothing is sent.",
             discussion: "Prints one line for each recipient who would be left out; --all prints everybody.")
 
-        @Argument(help: "The blast.") var blast: String
+        @Argument(help: "The blast.") var blast: BlastID
         @Flag(help: "Also those who would get the message.") var all = false
         @Flag(help: "The server's lines as they are: one JSON object for each recipient.") var json = false
-        @OptionGroup var server: IntakeServer
+        @OptionGroup var server: SenderServer
 
         // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
         private struct Line: Decodable {
@@ -104,13 +105,13 @@ struct Draft: AsyncParsableCommand {
         }
     }
 
-    struct List: AsyncParsableCommand {
+    struct Upload: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Give a draft its list, or go on with one that arrived in part.")
 
-        @Argument(help: "The blast.") var blast: String
+        @Argument(help: "The blast.") var blast: BlastID
         @Argument(help: "The list: CSV or NDJSON, gzip by the ending .gz.", completion: .file()) var file: String
-        @OptionGroup var server: IntakeServer
+        @OptionGroup var server: SenderServer
 
         func run() async throws {
             let url = URL(filePath: file)
@@ -124,32 +125,25 @@ struct Draft: AsyncParsableCommand {
     struct Order: AsyncParsableCommand {
         static let configuration = CommandConfiguration(commandName: "send", abstract: "Send a draft.")
 
-        @Argument(help: "The blast.") var blast: String
+        @Argument(help: "The blast.") var blast: BlastID
         @Option(help: "Names this order, so that repeating the command cannot send twice. The default is the blast.")
         var idempotencyKey: String?
-        @OptionGroup var server: IntakeServer
-
-        // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
-        private struct Sent: Decodable {
-            let audience: Int
-            let send_requested_at: String
-        }
+        @OptionGroup var server: SenderServer
 
         func run() async throws {
-            let sent = try await server.client().post(
+            try await server.client().post(
                 "v1/blasts/\(blast)/send", headers: ["Idempotency-Key": idempotencyKey ?? "draft-\(blast)"]
-            ).decoded(Sent.self)
-            Terminal.say("ordered for \(sent.audience) recipients at \(sent.send_requested_at)")
+            ).decoded(SentOrder.self).show()
         }
     }
 
     struct Attach: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Attach a file to every message of a draft.")
 
-        @Argument(help: "The blast.") var blast: String
+        @Argument(help: "The blast.") var blast: BlastID
         @Argument(help: "The file.", completion: .file()) var file: String
         @Option(help: "Its media type, such as application/pdf.") var type: String
-        @OptionGroup var server: IntakeServer
+        @OptionGroup var server: SenderServer
 
         func run() async throws {
             let url = URL(filePath: file)
@@ -159,12 +153,4 @@ struct Draft: AsyncParsableCommand {
             Terminal.say("attached \(Terminal.plain(url.lastPathComponent))")
         }
     }
-}
-
-/// The sender's API and the key for it.
-struct IntakeServer: ParsableArguments {
-    @Option(help: "The sender's address, such as http://127.0.0.1:8080.") var url: String
-    @Option(help: "The API key; better set ROLLCALL_API_KEY.") var key: String?
-
-    func client() throws -> APIClient { try APIClient(base: url, key: key) }
 }

@@ -18,11 +18,10 @@ struct InDoubt: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "List what is in doubt, oldest first.")
 
-        @Option(help: "Only of this blast.") var blast: String?
+        @Option(help: "Only of this blast.") var blast: BlastID?
         @Option(help: "At most so many lines.") var limit = 1000
 
         func validate() throws {
-            if let blast, BlastID(blast) == nil { throw ValidationError("\(blast) is no blast's id.") }
             guard limit > 0 else { throw ValidationError("--limit is 1 or more.") }
         }
 
@@ -30,7 +29,7 @@ struct InDoubt: AsyncParsableCommand {
             try await Surroundings().withOwner { connection in
                 let rows = try await connection.query(
                     Doubt.undecided,
-                    [.text(blast), .int(Doubt.evidence.bits), .int(Int64(limit) + 1)])
+                    [.text(blast?.description), .int(Doubt.evidence.bits), .int(Int64(limit) + 1)])
                 for row in rows.prefix(limit) {
                     let at = Timestamp.string(microseconds: try row.timestampMicroseconds("since"))
                     Terminal.say(
@@ -62,6 +61,7 @@ struct InDoubt: AsyncParsableCommand {
         @Option(name: .customLong("as"), help: "What became of it.") var verdict: Verdict
         @Option(help: "How you know; kept, and shown in the report.") var reason: String
         @Option(help: "Seconds to wait until a sender has applied it.") var wait = 15
+        @OptionGroup var actor: ActorOption
 
         func validate() throws {
             guard (1...400).contains(reason.unicodeScalars.count) else {
@@ -78,7 +78,7 @@ struct InDoubt: AsyncParsableCommand {
                 let doubts = attempts.compactMap(Doubt.init)
                 for doubt in doubts {
                     if let refusal = try await doubt.settle(
-                        wasSent: verdict == .sent, reason: reason, on: connection)
+                        wasSent: verdict == .sent, reason: reason, by: actor.name, on: connection)
                     {
                         refusals.append(refusal)
                     }
@@ -154,9 +154,11 @@ struct Doubt {
 
     /// Records what an operator says.
     /// - Returns: why it was refused; nil when it stands, now or since before.
-    func settle(wasSent: Bool, reason: String, on connection: PostgresConnection) async throws -> String? {
+    func settle(
+        wasSent: Bool, reason: String, by operatorName: String, on connection: PostgresConnection
+    ) async throws -> String? {
         let asked = try await connection.query(
-            Self.ask, key + [.bool(wasSent), .text(reason), .text(OperatorPause.actor)])
+            Self.ask, key + [.bool(wasSent), .text(reason), .text(operatorName)])
         guard asked.isEmpty else { return nil }
         guard let row = try await connection.query(Self.standing, key).first else {
             return "\(name) does not exist; see 'rollcall in-doubt list'"

@@ -16,7 +16,7 @@ struct Keys: AsyncParsableCommand {
             abstract: "Make an API key and print it, this once.",
             discussion: "Only the key goes to standard output. Rollcall keeps a hash of it and cannot show it again.")
 
-        @Option(help: "The district's number.") var district: Int64
+        @Argument(help: "The district's number.") var district: Int64
         @Option(help: "What the key may do: send, read or admin. Repeatable.") var scope: [Scope]
         @Option(help: "What the key is for.") var label: String
 

@@ -1,3 +1,4 @@
+import Delivery
 import Foundation
 import Signing
 
@@ -8,7 +9,7 @@ struct ListUpload {
     private static let tries = 5
 
     let client: APIClient
-    let blast: String
+    let blast: BlastID
     let file: URL
 
     private struct Listing: Decodable {

@@ -1,5 +1,4 @@
 import Contracts
-import Foundation
 import Postgres
 
 /// The operators' stop of all sending, in the database that every sender asks before each message.
@@ -18,7 +17,7 @@ enum OperatorPause {
         SELECT begun_at, begun_by, reason, includes_emergency FROM operator_pause WHERE ended_at IS NULL
         """
 
-    static func begin(reason: String, includesEmergency: Bool) async throws {
+    static func begin(by actor: String, reason: String, includesEmergency: Bool) async throws {
         try await Surroundings().withOwner { connection in
             let rows = try await connection.query(
                 begun, [.text(actor), .text(reason), .bool(includesEmergency)])
@@ -26,7 +25,7 @@ enum OperatorPause {
         }
     }
 
-    static func end() async throws {
+    static func end(by actor: String) async throws {
         try await Surroundings().withOwner { connection in
             guard let row = try await connection.query(ended, [.text(actor)]).first else {
                 throw Failure("all sending was not paused; nothing was changed")
@@ -52,11 +51,5 @@ enum OperatorPause {
 
     private static func time(_ row: PostgresRow) throws -> String {
         Timestamp.string(microseconds: try row.timestampMicroseconds("begun_at"))
-    }
-
-    /// Who uses the tool, as the operating system knows them.
-    static var actor: String {
-        let user = Surroundings().value("SUDO_USER") ?? NSUserName()
-        return "\(user)@\(ProcessInfo.processInfo.hostName)"
     }
 }

@@ -1,24 +1,16 @@
 import ArgumentParser
-import Contracts
 import Delivery
 
 struct Report: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print the counts of a blast in the words of a product.",
-        discussion: "The key comes from ROLLCALL_API_KEY. The counts always sum to the audience.")
+        discussion: "The counts always sum to the audience.")
 
-    @Option(help: "The report API's address, such as http://127.0.0.1:8082.") var url: String
-    @Option(help: "The API key; better set ROLLCALL_API_KEY.") var key: String?
-    @Option(help: "The blast's id.") var blast: String
+    @Argument(help: "The blast.") var blast: BlastID
     @Option(help: "The words to show; the default is the district's.") var vocabulary: String?
-    @Option(help: "The time of the counts, such as 2026-11-21T19:53:57Z; the default is now.") var asOf: String?
-
-    func validate() throws {
-        guard BlastID(blast) != nil else { throw ValidationError("\(blast) is no blast's id.") }
-        if let asOf, Timestamp.microseconds(asOf) == nil {
-            throw ValidationError("\(asOf) is no time such as 2026-11-21T19:53:57Z or 2026-11-21T13:53:57-06:00.")
-        }
-    }
+    @Option(help: "The time of the counts, such as 2026-11-21T13:53:57-06:00; the default is now.")
+    var asOf: PointInTime?
+    @OptionGroup var server: ReportServer
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct Document: Decodable {
@@ -41,9 +33,9 @@ struct Report: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let client = try APIClient(base: url, key: key)
+        let client = try server.client()
         var query: [String: String] = [:]
-        query["as_of"] = asOf.flatMap(Timestamp.microseconds).map { Timestamp.string(microseconds: $0) }
+        query["as_of"] = asOf?.text
         let document = try await client.get("v1/blasts/\(blast)", query: query).decoded(Document.self)
         query["vocabulary"] = vocabulary
         let counts = try await client.get("v1/blasts/\(blast)/counts", query: query).decoded(Counts.self)
@@ -56,7 +48,7 @@ struct Report: AsyncParsableCommand {
         Terminal.say("  " + String(repeating: "─", count: 40))
         Terminal.say(Self.line("Recipients", counts.audience, of: counts.audience))
         if counts.late_bounces > 0 {
-            let shown = counts.late_bounce == "frozen" ? "they keep Delivered" : "they show the bounce unless opened"
+            let shown = counts.late_bounce == "frozen" ? "they keep that status" : "they show the bounce unless opened"
             Terminal.say("\n  \(counts.late_bounces) were delivered and came back later; \(shown).")
         }
     }

@@ -9,18 +9,22 @@ struct Rollcall: AsyncParsableCommand {
         discussion: """
             Settings come from the same environment variables as the services': ROLLCALL_POSTGRES_HOST, _PORT and \
             _DATABASE, ROLLCALL_POSTGRES_ADMIN_USER and _PASSWORD (the owner of the schema), ROLLCALL_KAFKA_BOOTSTRAP, \
-            ROLLCALL_API_KEY.
+            ROLLCALL_API_KEY, ROLLCALL_SENDER_URL, ROLLCALL_REPORT_URL.
 
             Exit codes: 0 done; 1 refused, or something is off; 64 wrong command line; 69 a server does not answer; \
             77 the key is not accepted; 78 a setting is missing.
             """,
-        subcommands: [
-            Migrate.self, Topics.self, Districts.self, Decisions.self, Keys.self, Send.self, Draft.self, Pause.self,
-            Resume.self,
-            Cancel.self, Approve.self, Schedule.self, FollowUp.self, Watch.self, Report.self, Why.self, Audit.self,
-            Parked.self,
-            Rebuild.self,
-            Snapshot.self, InDoubt.self,
+        groupedSubcommands: [
+            CommandGroup(
+                name: "Operate", subcommands: [Migrate.self, Topics.self, Districts.self, Decisions.self, Keys.self]),
+            CommandGroup(
+                name: "Send",
+                subcommands: [
+                    Send.self, Draft.self, Schedule.self, Approve.self, Pause.self, Resume.self, Cancel.self,
+                    FollowUp.self,
+                ]),
+            CommandGroup(name: "Look", subcommands: [Watch.self, Report.self, Why.self, Audit.self, Snapshot.self]),
+            CommandGroup(name: "Repair", subcommands: [Parked.self, InDoubt.self, Rebuild.self]),
         ])
 
     static func main() async {

@@ -17,17 +17,14 @@ struct Snapshot: AsyncParsableCommand {
             """)
 
     @Option(help: "Only this district.") var district: Int64?
-    @Option(help: "Only this blast.") var blast: String?
-    @Option(help: "The projection whose statuses these are.") var projection = "live"
+    @Option(help: "Only this blast.") var blast: BlastID?
+    @Option(help: "The projection whose statuses these are.") var projection = ProjectionName.live
     @Option(help: "Seconds to wait for a broker.") var wait = 30
-
-    func validate() throws {
-        if let blast, BlastID(blast) == nil { throw ValidationError("\(blast) is no blast's id.") }
-    }
 
     func run() async throws {
         let surroundings = Surroundings()
-        let end = try await TopicEnd.read(.deliveryStatus, try surroundings.kafka(), within: .seconds(max(1, wait)))
+        let scan = TopicScan(kafka: try surroundings.kafka(), patience: .seconds(max(1, wait)))
+        let end = try await scan.ends(of: .deliveryStatus)
         try await surroundings.withOwner { connection in
             try await connection.begin()
             do {
@@ -63,14 +60,14 @@ struct Snapshot: AsyncParsableCommand {
         let records: Int
     }
 
-    private func write(from connection: PostgresConnection, _ end: TopicEnd) async throws {
+    private func write(from connection: PostgresConnection, _ end: TopicScan.Ends) async throws {
         let blasts = try await connection.query(
             """
             SELECT blast_id FROM blast
              WHERE state <> 'draft' AND (expires_at IS NULL OR expires_at > statement_timestamp())
                AND ($1::bigint IS NULL OR district_id = $1) AND ($2::text IS NULL OR blast_id = $2::text::uuid)
              ORDER BY blast_id
-            """, [.int(district), .text(blast)])
+            """, [.int(district), .text(blast?.description)])
         if let blast, blasts.isEmpty { throw Failure("there is no blast \(blast) whose report is kept") }
         let takenAt = try await connection.query("SELECT transaction_timestamp() AS at")[0].timestampMicroseconds("at")
         try Self.put([
@@ -78,7 +75,8 @@ struct Snapshot: AsyncParsableCommand {
                 Header(
                     topic: Topic.deliveryStatus.name, cluster_id: end.clusterID,
                     offsets: Dictionary(uniqueKeysWithValues: end.offsets.map { (String($0.key), $0.value) }),
-                    taken_at: Timestamp.string(microseconds: takenAt), district: district, blast_id: blast))
+                    taken_at: Timestamp.string(microseconds: takenAt), district: district,
+                    blast_id: blast?.description))
         ])
         var count = 0
         for row in blasts {
@@ -95,12 +93,12 @@ struct Snapshot: AsyncParsableCommand {
             let rows = try await connection.query(
                 Self.page,
                 [
-                    .uuid(high: blast.high, low: blast.low), .int4(after), .text(projection),
+                    .uuid(high: blast.high, low: blast.low), .int4(after), .text(projection.text),
                     .text(Topic.deliveryEvents.name),
                 ])
             guard !rows.isEmpty else { return count }
             if try rows.contains(where: { try $0[3].isNull() }) {
-                throw Failure("\(projection) is not the projection of these statuses: name it with --projection")
+                throw Failure("\(projection.text) is not the projection of these statuses: name it with --projection")
             }
             let records = try rows.map { try Self.record(of: blast, $0) }
             try Self.put(try records.map { try $0.value() })
@@ -142,54 +140,5 @@ struct Snapshot: AsyncParsableCommand {
         } catch {
             throw Failure("standard output does not take the snapshot: \(error.localizedDescription)")
         }
-    }
-}
-
-/// Where a topic ends: everything before these offsets has been acknowledged.
-struct TopicEnd: Sendable {
-    let clusterID: String
-    let offsets: [Int32: Int64]
-
-    /// Reads each partition up to its end, since not every broker's answer to the question alone can be relied on. An
-    /// answer that is too low is safe, and nothing else can come of it: reading starts there.
-    static func read(_ topic: Topic, _ kafka: KafkaConfiguration, within limit: Duration) async throws -> TopicEnd {
-        let consumer = try KafkaConsumer(kafka, groupID: nil, enablePartitionEOF: true)
-        do {
-            let end = try await read(topic, consumer, by: .now + limit)
-            await consumer.close()
-            return end
-        } catch {
-            await consumer.close()
-            throw error
-        }
-    }
-
-    private static func read(
-        _ topic: Topic, _ consumer: KafkaConsumer, by deadline: ContinuousClock.Instant
-    ) async throws -> TopicEnd {
-        guard let clusterID = try await consumer.clusterID(timeout: deadline - .now) else {
-            throw Failure("the broker does not tell its cluster id", code: Failure.unavailable)
-        }
-        var starts: [TopicPartition: StartOffset] = [:]
-        for part in 0..<Int32(topic.partitions) {
-            let partition = TopicPartition(topic: topic.name, partition: part)
-            starts[partition] = .offset(try await consumer.watermarks(partition, timeout: deadline - .now).high)
-        }
-        try await consumer.assign(starts)
-        var offsets: [Int32: Int64] = [:]
-        while offsets.count < topic.partitions {
-            switch try await consumer.next(max: 1000, wait: .milliseconds(200)) {
-            case .endOfPartition(let partition, let nextOffset): offsets[partition.partition] = nextOffset
-            case .offsetOutOfRange(let partition):
-                starts[partition] = .beginning
-                offsets = [:]
-                try await consumer.assign(starts)
-            default: break
-            }
-            guard ContinuousClock.now < deadline else {
-                throw Failure("the end of \(topic.name) could not be read in time", code: Failure.unavailable)
-            }
-        }
-        return TopicEnd(clusterID: clusterID, offsets: offsets)
     }
 }

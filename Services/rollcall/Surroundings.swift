@@ -1,6 +1,7 @@
 import Foundation
 import Kafka
 import Postgres
+import Runtime
 
 /// The environment variables that the tool shares with the services.
 struct Surroundings {
@@ -16,6 +17,9 @@ struct Surroundings {
         }
         return value
     }
+
+    /// Who uses the tool, as the operating system knows them.
+    var actor: String { "\(value("SUDO_USER") ?? NSUserName())@\(ProcessInfo.processInfo.hostName)" }
 
     /// PostgreSQL as the owner of the schema.
     func postgres(database: String? = nil) throws -> PostgresConfiguration {
@@ -33,15 +37,10 @@ struct Surroundings {
     }
 
     func kafka() throws -> KafkaConfiguration {
-        var overrides: [String: String] = [:]
-        for pair in (value("ROLLCALL_KAFKA_CLIENT_OVERRIDES") ?? "").split(separator: ",") {
-            let parts = pair.split(separator: "=", maxSplits: 1)
-            guard parts.count == 2 else {
-                throw Failure(
-                    "ROLLCALL_KAFKA_CLIENT_OVERRIDES is a comma-separated list of name=value",
-                    code: Failure.configuration)
-            }
-            overrides[parts[0].trimmingCharacters(in: .whitespaces)] = String(parts[1])
+        guard let overrides = SettingText.text(value("ROLLCALL_KAFKA_CLIENT_OVERRIDES") ?? "").pairs else {
+            throw Failure(
+                "ROLLCALL_KAFKA_CLIENT_OVERRIDES is a comma-separated list of name=value, each name once",
+                code: Failure.configuration)
         }
         return KafkaConfiguration(
             bootstrapServers: try required("ROLLCALL_KAFKA_BOOTSTRAP", "brokers to start from, host:port"),

@@ -1,26 +1,16 @@
 import ArgumentParser
-import Contracts
 import Delivery
 
 struct Why: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say why a recipient has the status it has.",
-        discussion:
-            "The key comes from ROLLCALL_API_KEY. An address must stand in the blast once; else give the number.")
+        discussion: "An address must stand in the blast once; else give the number.")
 
-    @Option(help: "The report API's address, such as http://127.0.0.1:8082.") var url: String
-    @Option(help: "The API key; better set ROLLCALL_API_KEY.") var key: String?
-    @Argument(help: "The blast's id.") var blast: String
+    @Argument(help: "The blast.") var blast: BlastID
     @Argument(help: "The recipient's number or e-mail address.") var recipient: String
     @Option(help: "The words to show; the default is the district's.") var vocabulary: String?
-    @Option(help: "Why it was so at a time, such as 2026-11-21T19:53:57Z.") var asOf: String?
-
-    func validate() throws {
-        guard BlastID(blast) != nil else { throw ValidationError("\(blast) is no blast's id.") }
-        if let asOf, Timestamp.microseconds(asOf) == nil {
-            throw ValidationError("\(asOf) is no time such as 2026-11-21T19:53:57Z or 2026-11-21T13:53:57-06:00.")
-        }
-    }
+    @Option(help: "Why it was so at a time, such as 2026-11-21T13:53:57-06:00.") var asOf: PointInTime?
+    @OptionGroup var server: ReportServer
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     private struct List: Decodable {
@@ -58,9 +48,9 @@ struct Why: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let client = try APIClient(base: url, key: key)
+        let client = try server.client()
         var query: [String: String] = [:]
-        query["as_of"] = asOf.flatMap(Timestamp.microseconds).map { Timestamp.string(microseconds: $0) }
+        query["as_of"] = asOf?.text
         query["vocabulary"] = vocabulary
         let number = try await number(client)
         let document = try await client.get("v1/blasts/\(blast)/recipients/\(number)", query: query)

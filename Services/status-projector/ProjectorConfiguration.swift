@@ -2,15 +2,13 @@ import Contracts
 import Runtime
 
 struct ProjectorConfiguration: Sendable {
-    /// The projection that everybody reads and that is published.
-    static let live = "live"
-
     static let batchMax = Setting<Int>.int(
         "projector.batch.max", default: 2000, in: 1...100_000,
         doc: "most records of one transaction; up to four times as many are read ahead")
     static let projection = Setting<String>.string(
-        "projector.projection", default: live,
-        doc: "\(live), or the name of a rebuild that 'rollcall rebuild start' made, projected from offset 0 into "
+        "projector.projection", default: ProjectionName.live.text,
+        doc:
+            "\(ProjectionName.live), or the name of a rebuild that 'rollcall rebuild start' made, projected from offset 0 into "
             + "tables of its own and never published")
     static let tailDeadline = Setting<Duration>.duration(
         "projector.tail.deadline", default: .seconds(10), in: .milliseconds(100) ... .seconds(600),

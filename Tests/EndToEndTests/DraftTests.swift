@@ -44,14 +44,14 @@ import Testing
             #expect(first.status == 200, "\(first.text)")
             try await rig.killAndRestart("sender")
             try await rig.ready("sender")
-            let uploaded = try await tool("draft", "list", "\(blast)", file.path)
+            let uploaded = try await tool("draft", "upload", "\(blast)", file.path)
             #expect(uploaded.contains("400 recipients: 0 invalid"))
             #expect(uploaded.contains("would be: send 399, consent_denied 1"))
             #expect(try await tool("draft", "preview", "\(blast)", "7").contains("Subject: Trip for Child 7"))
-            #expect(try await tool("draft", "check", "\(blast)").contains("400  line 401"))
+            #expect(try await tool("draft", "dry-run", "\(blast)").contains("400  line 401"))
             #expect(
                 try await tool("draft", "test", "\(blast)", "--to", "success-me@families.example").contains("sent; "))
-            #expect(try await tool("draft", "send", "\(blast)").contains("ordered for 400 recipients"))
+            #expect(try await tool("draft", "send", "\(blast)").contains("sending to 400 recipients"))
             try await Self.answer(rig, blast)
             let rows = try await rig.database.query(
                 "SELECT (SELECT sum(n) FROM blast_count)::bigint AS counted, (SELECT count(*) FROM attempt) AS attempts"

@@ -35,20 +35,22 @@ import Testing
 
     @Test func `a district's quiet hours and approval are set, shown and taken back`() async throws {
         let database = try await LocalStack.shared().database("cli_rules")
-        _ = try await Self.run(database, "districts", "add", "North", "--id", "7", "--time-zone", "America/Chicago")
-        let none = try await Self.run(database, "districts", "rules", "7")
-        #expect(none.output.contains("quiet hours none, approval never"), "\(none.output)")
+        _ = try await Self.run(database, "districts", "add", "7", "North", "--time-zone", "America/Chicago")
+        let none = try await Self.run(database, "districts", "show", "7")
+        #expect(none.output.contains("quiet hours   none\n  approval      never"), "\(none.output)")
         for wrong in ["21:00", "21:00-21:00", "24:00-07:00", "9pm-7am"] {
-            #expect(try await Self.run(database, "districts", "rules", "7", "--quiet", wrong).status == 64)
+            #expect(try await Self.run(database, "districts", "set", "7", "--quiet", wrong).status == 64)
         }
-        #expect(try await Self.run(database, "districts", "rules", "8", "--no-quiet").status == 1)
+        #expect(try await Self.run(database, "districts", "set", "8", "--no-quiet").status == 1)
         let set = try await Self.run(
-            database, "districts", "rules", "7", "--quiet", "21:00-07:00", "--approval-above", "5000")
+            database, "districts", "set", "7", "--quiet", "21:00-07:00", "--approval-above", "5000")
         #expect(set.status == 0, "\(set.output)")
-        let shown = try await Self.run(database, "districts", "rules", "7")
+        let shown = try await Self.run(database, "districts", "show", "7")
         #expect(
-            shown.output.contains("21:00-07:00 in America/Chicago, approval above 5000 recipients"), "\(shown.output)")
-        let back = try await Self.run(database, "districts", "rules", "7", "--no-quiet", "--no-approval")
-        #expect(back.output.contains("quiet hours none, approval never"), "\(back.output)")
+            shown.output.contains("quiet hours   21:00-07:00\n  approval      above 5000 recipients"), "\(shown.output)"
+        )
+        let back = try await Self.run(database, "districts", "set", "7", "--no-quiet", "--no-approval")
+        #expect(back.output.contains("quiet hours   none\n  approval      never"), "\(back.output)")
+        #expect(back.output.contains("time zone     America/Chicago"), "\(back.output)")
     }
 }

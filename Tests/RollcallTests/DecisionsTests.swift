@@ -17,35 +17,34 @@ import Testing
                 .bool("held")
         }
         #expect(try await !holds("tracking_off"))
-        let why = ["--district", "7", "--actor", "Board", "--reason", "minutes of 3 May"]
-        #expect(try await run("tracking", "off", why[0], why[1], why[2], why[3], why[4], why[5]).status == 0)
+        let why = ["--actor", "Board", "--reason", "minutes of 3 May"]
+        #expect(try await run("tracking", "7", "off", why[0], why[1], why[2], why[3]).status == 0)
         #expect(try await holds("tracking_off"))
         #expect(
             try await run(
-                "unsubscribe", "off", "--category", "attendance", why[0], why[1], why[2], why[3], why[4], why[5]
+                "unsubscribe", "7", "attendance", "off", why[0], why[1], why[2], why[3]
             ).status == 0)
         #expect(try await holds("unsubscribe_exempt", "attendance"))
         #expect(try await !holds("unsubscribe_exempt", "news"))
         #expect(
-            try await run("tracking", "on", "--district", "7", "--actor", "Board", "--reason", "changed our mind")
-                .status
-                == 0)
+            try await run("tracking", "7", "on", "--actor", "Board", "--reason", "changed our mind").status == 0)
         #expect(try await !holds("tracking_off"))
-        let list = try await run("list", "--district", "7").output.split(separator: "\n").map(String.init)
+        let list = try await run("list", "7").output.split(separator: "\n").map(String.init)
         #expect(list.count == 3)
         #expect(list[0].hasSuffix("tracking on  Board: changed our mind"))
         #expect(list[1].hasSuffix("unsubscription off for attendance  Board: minutes of 3 May"))
         for arguments in [
-            ["tracking", "off", "--district", "7", "--actor", "x"],
-            ["tracking", "off", "--district", "7", "--actor", "x", "--reason", ""],
-            ["tracking", "maybe", "--district", "7", "--actor", "x", "--reason", "y"],
+            ["tracking", "7", "off", "--actor", "x"],
+            ["tracking", "7", "off", "--actor", "x", "--reason", ""],
+            ["tracking", "7", "off", "--actor", "", "--reason", "y"],
+            ["tracking", "7", "maybe", "--actor", "x", "--reason", "y"],
         ] {
             #expect(
                 try await Command.run(
                     ProjectFolder.program("rollcall"), ["decisions"] + arguments, environment: database.environment
                 ).status == 64, "\(arguments)")
         }
-        #expect(try await run("tracking", "off", "--district", "9", "--actor", "x", "--reason", "y").status == 1)
+        #expect(try await run("tracking", "9", "off", "--actor", "x", "--reason", "y").status == 1)
         await owner.close()
     }
 }

@@ -46,6 +46,44 @@ struct TopicScan {
         }
     }
 
+    /// Where a topic ends: everything before these offsets has been acknowledged.
+    struct Ends: Sendable {
+        let clusterID: String
+        let offsets: [Int32: Int64]
+    }
+
+    /// Reads each partition up to its end, since not every broker's answer to the question alone can be relied on. An
+    /// answer that is too low is safe, and nothing else can come of it: reading starts there.
+    func ends(of topic: Topic) async throws -> Ends {
+        try await withConsumer { consumer in
+            let deadline = ContinuousClock.now + patience
+            guard let clusterID = try await consumer.clusterID(timeout: patience) else {
+                throw Failure("the broker does not tell its cluster id", code: Failure.unavailable)
+            }
+            var starts: [TopicPartition: StartOffset] = [:]
+            for part in 0..<Int32(topic.partitions) {
+                let partition = TopicPartition(topic: topic.name, partition: part)
+                starts[partition] = .offset(try await consumer.watermarks(partition, timeout: deadline - .now).high)
+            }
+            try await consumer.assign(starts)
+            var offsets: [Int32: Int64] = [:]
+            while offsets.count < topic.partitions {
+                switch try await consumer.next(max: 1000, wait: .milliseconds(200)) {
+                case .endOfPartition(let partition, let nextOffset): offsets[partition.partition] = nextOffset
+                case .offsetOutOfRange(let partition):
+                    starts[partition] = .beginning
+                    offsets = [:]
+                    try await consumer.assign(starts)
+                default: break
+                }
+                guard ContinuousClock.now < deadline else {
+                    throw Failure("the end of \(topic.name) could not be read in time", code: Failure.unavailable)
+                }
+            }
+            return Ends(clusterID: clusterID, offsets: offsets)
+        }
+    }
+
     /// - Throws: `Failure` when retention has removed the beginning of a partition.
     func requireBeginning(of topic: Topic) async throws {
         try await withConsumer { consumer in

@@ -6,7 +6,7 @@ import Postgres
 
 struct Parked: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "List, inspect and replay what services put aside.",
+        abstract: "List, show and replay what services put aside.",
         discussion: """
             A record that cannot be read, or that contradicts our rows, is unreadable; an event of a delivery without a \
             row is late. The projector keeps both in tables with everything needed to put them back. The other services \
@@ -73,7 +73,7 @@ struct Parked: AsyncParsableCommand {
         @Flag(help: "Everything that the filters let pass, instead of ids.") var all = false
         @OptionGroup var filter: ParkedFilter
         @Flag(help: "Say what would happen and do nothing.") var dryRun = false
-        @Option(help: "Who does it, for the record; the default is the user's name.") var actor: String?
+        @OptionGroup var actor: ActorOption
 
         func validate() throws {
             guard all != !ids.isEmpty else { throw ValidationError("Give ids, or --all.") }
@@ -88,7 +88,7 @@ struct Parked: AsyncParsableCommand {
                 _ = try await source.connection.query("SELECT pg_advisory_lock(hashtext('rollcall.parked.replay'))")
                 let replay = ParkedReplay(
                     connection: source.connection, scan: TopicScan(kafka: kafka), producer: producer,
-                    actor: actor ?? surroundings.value("USER") ?? "unknown")
+                    actor: actor.name)
                 do {
                     let refused = try await replayAll(records, replay)
                     await producer.close(timeout: .seconds(5))

@@ -2,6 +2,7 @@ import ArgumentParser
 import Contracts
 import Foundation
 import Kafka
+import Runtime
 
 /// Which parked records are meant.
 struct ParkedFilter: ParsableArguments {
@@ -28,10 +29,8 @@ struct ParkedFilter: ParsableArguments {
                 microseconds = time
                 return
             }
-            let seconds: [Character: Double] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
-            guard let unit = argument.last.flatMap({ seconds[$0] }), let count = Int32(argument.dropLast()), count >= 0
-            else { return nil }
-            microseconds = Int64((Date().timeIntervalSince1970 - Double(count) * unit) * 1_000_000)
+            guard let age = DurationText.parse(argument), age < .seconds(100_000 * 86400) else { return nil }
+            microseconds = Int64((Date().timeIntervalSince1970 - age / .seconds(1)) * 1_000_000)
         }
     }
 

@@ -40,18 +40,25 @@ struct ParkedReplay {
         return .replayed
     }
 
-    /// The same key, value, headers and partition, and a header that says where it stood.
+    /// The same key, value, headers and partition, and a header that says where it stood. An event goes to the partition
+    /// of its key, wherever its writer put it.
     private func original(of record: ParkedRecord, at place: ParkedRecord.Place) async throws -> ProducerRecord? {
         let mark = KafkaHeader(name: Self.header, text: place.text)
         if let headers = record.headers {
             return ProducerRecord(
                 topic: place.partition.topic, key: record.key ?? [], value: record.value, headers: headers + [mark],
-                partition: place.partition.partition)
+                partition: Self.home(of: record.key, at: place))
         }
         guard let found = try await scan.record(at: place) else { return nil }
         return ProducerRecord(
             topic: place.partition.topic, key: found.key ?? [], value: found.value, headers: found.headers + [mark],
-            partition: place.partition.partition)
+            partition: Self.home(of: found.key, at: place))
+    }
+
+    private static func home(of key: [UInt8]?, at place: ParkedRecord.Place) -> Int32 {
+        let events = Topic.deliveryEvents
+        guard let key, place.partition.topic == events.name else { return place.partition.partition }
+        return Int32(Murmur2.partition(of: key, count: events.partitions))
     }
 
     private func marked(_ record: ParkedRecord) async throws -> ParkedRecord.Replay? {
@@ -76,6 +83,7 @@ struct ParkedReplay {
             return "it still cannot be read: \(error.reason)"
         }
         guard let event else { return nil }
+        guard record.key == event.key else { return "its key is not the delivery of its ce_subject" }
         return try await rowObstacle(to: event)
     }
 

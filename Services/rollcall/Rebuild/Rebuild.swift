@@ -15,13 +15,11 @@ struct Rebuild: AsyncParsableCommand {
         subcommands: [Start.self, Watch.self, Compare.self, List.self, Drop.self])
 
     struct Name: ParsableArguments {
-        @Argument(help: "The second projection's name: small letters, digits and _.") var name: String
+        @Argument(help: "The second projection's name: \(ProjectionName.rule).") var name: ProjectionName
 
         func validate() throws {
-            guard RebuildSchema.isName(name) else {
-                throw ValidationError(
-                    "\(name) is no name for a second projection: use up to 30 small letters, digits and _, and not "
-                        + "\(RebuildSchema.live).")
+            guard !name.isLive else {
+                throw ValidationError("\(name) is no name for a second projection: everybody reads it.")
             }
         }
 

@@ -3,7 +3,6 @@ import Postgres
 
 /// A second projection: a schema with the projector's tables, and the live tables as they were at the cut.
 struct RebuildSchema {
-    static let live = "live"
     /// Everything that a projector writes.
     private static let tables = [
         "delivery_status", "delivery_log", "blast_count", "delivery_problem", "projector_partition", "projector_batch",
@@ -14,15 +13,10 @@ struct RebuildSchema {
         "facts", "part", "last_seq", "attempts", "last_attempt_at", "response", "response_at", "changed_at",
     ]
 
-    let name: String
+    let name: ProjectionName
     let connection: PostgresConnection
 
-    /// Safe to spell into SQL: `isName` has been checked.
-    var schema: String { "projection_\(name)" }
-
-    static func isName(_ name: String) -> Bool {
-        name != live && name.wholeMatch(of: /[a-z][a-z0-9_]{0,29}/) != nil
-    }
+    var schema: String { name.schema }
 
     func exists() async throws -> Bool {
         try await connection.query("SELECT to_regnamespace($1) IS NOT NULL AS is_there", [.text(schema)])
@@ -36,7 +30,9 @@ struct RebuildSchema {
              WHERE nspname LIKE 'projection\\_%' AND to_regclass(format('%I.rebuild_cut', nspname)) IS NOT NULL
              ORDER BY 1
             """
-        ).map { RebuildSchema(name: try $0.string("name"), connection: connection) }
+        ).compactMap { row in
+            ProjectionName(try row.string("name")).map { RebuildSchema(name: $0, connection: connection) }
+        }
     }
 
     /// Makes the tables, in one transaction whose snapshot is the cut: what the live projection had at its offsets.
@@ -73,7 +69,7 @@ struct RebuildSchema {
             SELECT p.part, p.incarnation, i.reason, i.noticed_at FROM projector_partition p
               LEFT JOIN projector_incident i USING (projection, part, incarnation)
              WHERE p.projection = $1 AND p.topic = $2 ORDER BY p.part
-            """, [.text(Self.live), .text(Topic.deliveryEvents.name)])
+            """, [.text(ProjectionName.live.text), .text(Topic.deliveryEvents.name)])
         guard !parts.isEmpty else {
             throw Failure("the live projection has no partition yet: there is nothing to rebuild")
         }
@@ -114,8 +110,8 @@ struct RebuildSchema {
     }
 
     private func copyCut() async throws {
-        let parts: [PostgresParameter] = [.text(Self.live), .text(Topic.deliveryEvents.name)]
-        let own = parts + [.text(name), .int(Int64(Topic.deliveryEvents.partitions))]
+        let parts: [PostgresParameter] = [.text(ProjectionName.live.text), .text(Topic.deliveryEvents.name)]
+        let own = parts + [.text(name.text), .int(Int64(Topic.deliveryEvents.partitions))]
         for sql in [
             // A partition that the live projection never owned counts as one where nothing was projected.
             """

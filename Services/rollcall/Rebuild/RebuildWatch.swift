@@ -1,3 +1,4 @@
+import Contracts
 import Postgres
 
 /// Shows how far a second projection is until it is complete.
@@ -28,7 +29,7 @@ struct RebuildWatch {
               JOIN \(schema.schema).projector_partition p ON p.part = c.part AND p.projection = $1
               LEFT JOIN \(schema.schema).projector_incident i ON i.part = c.part AND i.projection = $1
              ORDER BY c.part
-            """, [.text(schema.name)])
+            """, [.text(schema.name.text)])
         return Progress(
             parts: try rows.map {
                 Progress.Part(

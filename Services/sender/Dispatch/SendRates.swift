@@ -297,11 +297,7 @@ extension Settlement {
 /// Rates as operators write them: `*=100, gmail.com=20, relay:spare=5`.
 enum RateList {
     static func parse(_ raw: SettingText) -> [String: Int]? {
-        let items: [String] =
-            switch raw {
-            case .list(let items): items
-            case .text(let text): text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-            }
+        guard let items = raw.items, !items.isEmpty else { return nil }
         var rates: [String: Int] = [:]
         for item in items {
             let text = item.filter { $0 != " " }

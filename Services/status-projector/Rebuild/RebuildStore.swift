@@ -13,14 +13,12 @@ struct RebuildStore: Sendable {
     /// The search path of a second projection; nil for the live one.
     /// - Throws: `ConfigurationError` for a name that cannot be a schema's.
     static func searchPath(of projection: String) throws(ConfigurationError) -> String? {
-        guard projection != ProjectorConfiguration.live else { return nil }
-        let isName = projection.wholeMatch(of: /[a-z][a-z0-9_]{0,29}/) != nil
-        guard isName else {
+        guard let name = ProjectionName(projection) else {
             throw ConfigurationError(
                 subject: ProjectorConfiguration.projection.key,
-                explanation: "\"\(projection)\" is no name of a projection: use up to 30 small letters, digits and _")
+                explanation: "\"\(projection)\" is no name of a projection: use \(ProjectionName.rule)")
         }
-        return "projection_\(projection),rollcall"
+        return name.isLive ? nil : "\(name.schema),rollcall"
     }
 
     /// One partition's way from offset 0 to the cut.

@@ -4,6 +4,30 @@ public import Logging
 public enum SettingText: Sendable, Equatable {
     case text(String)
     case list([String])
+
+    /// The items of a list, comma-separated as text; nil when one is empty.
+    public var items: [String]? {
+        let items =
+            switch self {
+            case .list(let items): items
+            case .text(""): [String]()
+            case .text(let text):
+                text.split(separator: ",", omittingEmptySubsequences: false).map { trimmed(String($0)) }
+            }
+        return items.allSatisfy { !$0.isEmpty } ? items : nil
+    }
+
+    /// The items as `name=value`; nil when one is none, or when a name stands twice.
+    public var pairs: [String: String]? {
+        guard let items else { return nil }
+        var pairs: [String: String] = [:]
+        for item in items {
+            let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.count == 2, !parts[0].isEmpty else { return nil }
+            guard pairs.updateValue(String(parts[1]), forKey: String(parts[0])) == nil else { return nil }
+        }
+        return pairs
+    }
 }
 
 /// What ``Settings`` needs to know about a setting whatever its type: its name, its words, and how to read it.
@@ -182,16 +206,7 @@ extension Setting where Value == [String] {
     public static func list(_ key: String, default fallback: [String]? = nil, doc: String) -> Setting<[String]> {
         Setting(
             key, default: fallback, expectation: "a comma-separated list without empty items", documentation: doc,
-            parse: { raw in
-                let items =
-                    switch raw {
-                    case .list(let items): items
-                    case .text(""): [String]()
-                    case .text(let text):
-                        text.split(separator: ",", omittingEmptySubsequences: false).map { trimmed(String($0)) }
-                    }
-                return items.allSatisfy { !$0.isEmpty } ? items : nil
-            }, show: { $0.isEmpty ? "(empty)" : $0.joined(separator: ",") })
+            parse: \.items, show: { $0.isEmpty ? "(empty)" : $0.joined(separator: ",") })
     }
 }
 
@@ -200,22 +215,9 @@ extension Setting where Value == [String: String] {
     public static func pairs(
         _ key: String, default fallback: [String: String]? = nil, doc: String
     ) -> Setting<[String: String]> {
-        let list = Setting<[String]>.list(key, doc: doc)
         return Setting(
             key, default: fallback, expectation: "a comma-separated list of name=value, each name once",
-            documentation: doc,
-            parse: { raw in
-                guard case .value(let box, _) = list.read(raw), let items = box as? Resolved<[String]> else {
-                    return nil
-                }
-                var pairs: [String: String] = [:]
-                for item in items.value {
-                    let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-                    guard parts.count == 2, !parts[0].isEmpty else { return nil }
-                    guard pairs.updateValue(String(parts[1]), forKey: String(parts[0])) == nil else { return nil }
-                }
-                return pairs
-            },
+            documentation: doc, parse: \.pairs,
             show: { pairs in
                 guard !pairs.isEmpty else { return "(empty)" }
                 return pairs.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ",")
