@@ -119,7 +119,10 @@ import Testing
     {
         try await BlastRig.with(
             "blast-rates",
-            ["ROLLCALL_SENDER_RATES": "families.example=60,*=1000", "ROLLCALL_SENDER_RESULT_WITHIN": "2s"]
+            [
+                "ROLLCALL_SENDER_RATES": "families.example=60,*=1000", "ROLLCALL_SENDER_RESULT_WITHIN": "2s",
+                "ROLLCALL_SENDER_CHUNK_SIZE": "20",
+            ]
         ) { rig in
             try rig.start("sender", as: "sender-2")
             try await rig.ready("sender-2")
@@ -139,7 +142,7 @@ import Testing
             #expect(try rows[0].int("n") == 480)
             // 480 messages fill eight seconds, of which the first and the last may be nearly empty.
             #expect(try rows[0].double("seconds") > 5)
-            print("senders that took part: \(try rows[0].int("senders"))")
+            #expect(try rows[0].int("senders") == 2)
             // Whose mail server says nothing keeps Sent, and is not waited for.
             _ = try await eventually("the blast is settled", within: .seconds(60), every: .milliseconds(500)) {
                 try await rig.call("GET", "/v1/blasts/\(blast)/counts", "report").json()["state"] as? String

@@ -125,6 +125,27 @@ import Testing
         }
     }
 
+    @Test func `a blast that stands still says who can let it go on and how, and rows have the numbers of reasons`()
+        async throws
+    {
+        try await ReportRig.run { rig in
+            let blast = try await rig.blast([.init(name: "Ann", facts: .initial), .init(name: "Bo", facts: .initial)])
+            let cookie = try await rig.session(key: rig.readKey)
+            func page() async throws -> String { try await rig.page("/blasts/\(blast)", cookie: cookie).text }
+            #expect(try await page().contains("<bdi>Bo</bdi><small><bdi>Recipient 2, S-2</bdi></small>"))
+            let how = "until somebody with a key that may send resumes it: rollcall resume \(blast)."
+            #expect(try await !page().contains(how))
+            _ = try await rig.owner.query("UPDATE blast SET held_at = now(), held_reason = 'Of 2 tried 2 came back'")
+            #expect(try await page().contains("Of 2 tried 2 came back. Nothing more is sent \(how)"))
+            _ = try await rig.owner.query("UPDATE blast SET resumed_at = held_at")
+            #expect(try await page().contains(how), "resumed before it was held")
+            _ = try await rig.owner.query("UPDATE blast SET resumed_at = held_at + interval '1 second'")
+            #expect(try await !page().contains(how))
+            _ = try await rig.owner.query("UPDATE blast SET paused_at = now()")
+            #expect(try await page().contains(how))
+        }
+    }
+
     @Test func `every status has words for people`() {
         for fact in DeliveryFact.allCases {
             #expect(fact.plainWords.meaning.hasSuffix(".") && fact.plainWords.event.hasSuffix("."), "\(fact)")

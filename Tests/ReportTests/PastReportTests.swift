@@ -158,6 +158,28 @@ private struct PastRig: Sendable {
         }
     }
 
+    @Test func `a blast that waited for approval and for its time reads so at a time in between`() async throws {
+        try await ReportRig.run { rig in
+            let past = try await PastRig(rig, audience: 4)
+            // Ordered after 30 minutes, approved after 40, begun after 50.
+            _ = try await rig.owner.query(
+                """
+                UPDATE blast SET approval_until = created_at + interval '1 day', approved_by = 'Bob',
+                                 approved_at = created_at + interval '40 minutes',
+                                 released_at = created_at + interval '50 minutes'
+                """)
+            for (minute, state, ordered) in [
+                (29, "draft", nil), (31, "awaiting_approval", 30), (41, "scheduled", 30), (51, "sending", 50),
+            ] as [(Int64, String, Int64?)] {
+                let asked = Self.text(past.start + minute * 60_000_000)
+                let answer = try await rig.get("/v1/blasts/\(past.blast)?as_of=\(asked)").json()
+                #expect(answer["state"] as? String == state, "minute \(minute)")
+                let shown = ordered.map { Self.text(past.start + $0 * 60_000_000) }
+                #expect(answer["send_requested_at"] as? String == shown, "minute \(minute)")
+            }
+        }
+    }
+
     @Test func `the past stands still while a blast moves, and sums to the audience`() async throws {
         try await ReportRig.run { rig in
             var past = try await PastRig(rig, audience: 60)

@@ -163,7 +163,7 @@ struct DispatchHoldTests {
         let reason = try await rig.owner.query("SELECT held_reason FROM blast WHERE blast_id = $1", [.uuid(blast)])[0]
         #expect(
             try reason.string("held_reason")
-                == "40.0 % of the addresses are bad: of 1000 tried 400 came back, and 0 of 100000 are invalid")
+                == "Of 1000 tried 400 came back (40.0 %), and of 100000 on the list 0 are invalid (0.0 %)")
         // Invalid ones count as a share of the list, whenever they are found.
         try await tally(good, sent: 9000, bounced: 500, invalid: 6000)
         #expect(Set(try await held()) == [blast, good])

@@ -102,7 +102,7 @@ import Testing
         _ = try await rig.owner.query(
             """
             INSERT INTO blacklist (district_id, address_hash, address, reason, first_seen, last_seen)
-            SELECT 1, address_hash, address, 'bounce', '2026-01-02', '2026-01-02' FROM recipient
+            SELECT 1, address_hash, address, 'bounce', '2026-01-02T03:00Z', '2026-01-02T03:00Z' FROM recipient
              WHERE blast_id = $1::text::uuid AND recipient_no = 8
             """, [.text(blast)])
     }
@@ -111,6 +111,7 @@ import Testing
         try await IntakeRig.run { rig in
             let blast = try await Self.ready(rig)
             try await Self.learn(rig, blast)
+            _ = try await rig.owner.query("UPDATE district SET time_zone = 'America/Chicago' WHERE district_id = 1")
             let before = try await rig.snapshot()
             let answer = try await rig.request("GET", "/v1/blasts/\(blast)/dry-run", key: rig.readKey)
             #expect(answer.headers["content-type"] == "application/x-ndjson")
@@ -123,7 +124,7 @@ import Testing
                     "blocked_bounce",
                 ])
             #expect(lines[1]["original"] as? String == "\(blast)/1")
-            #expect((lines[7]["reason"] as? String)?.contains("2026-01-02") == true)
+            #expect((lines[7]["reason"] as? String)?.contains("last on Jan 1, 2026.") == true)
             #expect(lines[2]["empty_fields"] as? [String] == ["child"])
             let checks = try #require(lines[7]["checks"] as? [String: String])
             #expect(checks["blacklist"] == "blacklist_bounce")
@@ -157,6 +158,7 @@ import Testing
             let answer = try await rig.request("GET", "/v1/blasts/\(blast)/dry-run")
             let fifth = try #require(answer.text.split(separator: "\n").dropFirst(4).first)
             #expect(fifth.contains(#""decision":"duplicate""#))
+            #expect(fifth.contains(/to this address at [A-Z][a-z][a-z] \d+, \d{4} \d+:\d\d [ap]m \(UTC\)\./))
             #expect(fifth.contains(#""duplicate_content":"duplicate""#))
             _ = try await rig.owner.query("UPDATE content_claim SET at = at - interval '2 hours'")
             let later = try await rig.request("GET", "/v1/blasts/\(blast)/dry-run")

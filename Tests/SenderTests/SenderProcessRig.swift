@@ -37,9 +37,10 @@ struct SenderProcessRig {
             processes: processes)
     }
 
-    func start(_ more: [String: String] = [:]) throws -> ServiceProcess {
+    /// - Parameter port: where its API listens; nil takes any.
+    func start(_ more: [String: String] = [:], port: Int? = nil) throws -> ServiceProcess {
         var environment = environment.merging(more) { $1 }
-        environment["ROLLCALL_SENDER_LISTEN"] = "127.0.0.1:\(try FreePort.take())"
+        environment["ROLLCALL_SENDER_LISTEN"] = "127.0.0.1:\(try port ?? FreePort.take())"
         return processes.keep(
             try ServiceProcess("sender", environment: environment, folder: folder, name: name))
     }

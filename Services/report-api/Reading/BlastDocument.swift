@@ -59,7 +59,11 @@ struct BlastDocument: Sendable {
     var waiting: BlastWaiting
     let createdBy: String
     let createdAt: Int64
+    /// When sending began; of a blast that still waits, when it was ordered.
     var sendRequestedAt: Int64?
+    let orderedAt: Int64?
+    let approvedAt: Int64?
+    let needsApproval: Bool
     var pausedAt: Int64?
     var cancelledAt: Int64?
     var sendingEndedAt: Int64?
@@ -99,8 +103,9 @@ struct BlastDocument: Sendable {
     private static let selection = """
         SELECT b.blast_id, b.subject, b.state, b.audience, b.class, b.category, b.school, b.from_address, b.from_name,
                b.parent_blast_id, b.created_by, b.created_at,
-               greatest(b.send_requested_at, b.released_at) AS send_requested_at, b.paused_at, b.cancelled_at,
-               b.sending_ended_at, b.expires_at, clock_timestamp() AS as_of, c.sets, c.numbers,
+               greatest(b.send_requested_at, b.released_at) AS began_at, b.send_requested_at, b.approved_at,
+               b.approval_until IS NOT NULL AS needs_approval, b.paused_at, b.cancelled_at,
+               b.sending_ended_at, b.expires_at, transaction_timestamp() AS as_of, c.sets, c.numbers,
                \(District.columns), \(BlastWaiting.columns), \(BlastChildren.column)
           FROM blast b JOIN district d ON d.district_id = b.district_id
           LEFT JOIN LATERAL (
@@ -135,7 +140,10 @@ struct BlastDocument: Sendable {
         waiting = try BlastWaiting(row)
         createdBy = try row.string("created_by")
         createdAt = try row.timestampMicroseconds("created_at")
-        sendRequestedAt = try row.optionalTimestampMicroseconds("send_requested_at")
+        sendRequestedAt = try row.optionalTimestampMicroseconds("began_at")
+        orderedAt = try row.optionalTimestampMicroseconds("send_requested_at")
+        approvedAt = try row.optionalTimestampMicroseconds("approved_at")
+        needsApproval = try row.bool("needs_approval")
         pausedAt = try row.optionalTimestampMicroseconds("paused_at")
         cancelledAt = try row.optionalTimestampMicroseconds("cancelled_at")
         sendingEndedAt = try row.optionalTimestampMicroseconds("sending_ended_at")

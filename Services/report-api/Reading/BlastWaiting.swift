@@ -17,8 +17,8 @@ struct BlastWaiting: Sendable {
 
     /// Of `b`, a row of `blast`, and `d`, its district.
     static let columns = """
-        b.send_at, b.requested_by, CASE WHEN b.approved_at IS NULL THEN b.approval_until END AS approval_until,
-        CASE WHEN coalesce(b.resumed_at <= b.held_at, true) THEN b.held_at END AS held_at, b.held_reason,
+        b.send_at, b.requested_by, b.requested_by_key, CASE WHEN b.approved_at IS NULL THEN b.approval_until END AS approval_until,
+        CASE WHEN b.is_held THEN b.held_at END AS held_at, b.held_reason,
         CASE WHEN b.state = 'sending' AND b.class <> 'emergency'
              THEN quiet_end(clock_timestamp(), d.time_zone, d.quiet_from, d.quiet_until) END AS quiet_until,
         (SELECT o.reason FROM operator_pause o

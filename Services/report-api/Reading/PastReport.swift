@@ -81,14 +81,15 @@ extension BlastDocument {
         document.asOf = at
         document.isPast = true
         document.waiting = .unknown
-        document.sendRequestedAt = known(sendRequestedAt)
+        let hasBegun = state != .awaitingApproval && state != .scheduled && known(sendRequestedAt) != nil
+        document.sendRequestedAt = hasBegun ? sendRequestedAt : known(orderedAt)
         document.pausedAt = known(pausedAt)
         document.cancelledAt = known(cancelledAt)
         document.sendingEndedAt = known(sendingEndedAt)
         if document.sendRequestedAt == nil {
             document.state = .draft
-        } else if state == .awaitingApproval || state == .scheduled {
-            document.state = state
+        } else if !hasBegun {
+            document.state = needsApproval && known(approvedAt) == nil ? .awaitingApproval : .scheduled
         } else if document.sendingEndedAt == nil {
             document.state = .sending
         } else {

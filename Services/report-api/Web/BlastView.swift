@@ -18,55 +18,59 @@ struct StateText: Sendable {
         let done = document.counts.count { $0.intersects(.handedOverMask) }
         let part =
             "\(grouped(done)) of \(counted(total, "recipient", "recipients")) \(done == 1 ? "is" : "are") dealt with."
+        progress = document.state == .sending ? (total > 0 ? done * 1000 / total : 0) : nil
+        interval = document.state == .settled ? 10_000 : 2000
+        let resuming =
+            "Nothing more is sent until somebody with a key that may send resumes it: rollcall resume \(document.id)."
         switch document.state {
         case .draft:
             title = "Draft"
             text = "Not sent yet. \(counted(total, "recipient is", "recipients are")) on the list."
-            (interval, progress, style) = (2000, nil, "draft")
+            style = "draft"
         case .awaitingApproval:
             title = "Waiting for approval"
             text =
                 "Ordered by \(waiting.requestedBy ?? "somebody"). Somebody else has to approve it"
                 + (waiting.approvalUntil.map { " until \(times.text($0))" } ?? "") + "; otherwise nothing is sent."
-            (interval, progress, style) = (2000, nil, "held")
+            style = "held"
         case .scheduled:
             title = "Scheduled"
             text =
                 "It will be sent \(waiting.sendAt.map { "on \(times.text($0))" } ?? "soon"), to "
                 + "\(counted(total, "recipient", "recipients"))."
-            (interval, progress, style) = (2000, nil, "draft")
+            style = "draft"
         case .sending where document.cancelledAt != nil:
             title = "Being cancelled"
             text = part
-            (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "held")
+            style = "held"
         case .sending where document.pausedAt != nil:
             title = "Paused"
-            text = "\(part) Nothing more is sent until somebody resumes it."
-            (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "held")
+            text = "\(part) \(resuming)"
+            style = "held"
         case .sending where waiting.heldAt != nil:
             title = "Stopped by itself"
-            text = "\(part) \(waiting.heldReason ?? ""). Nothing more is sent until somebody resumes it."
-            (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "held")
+            text = "\(part) \(waiting.heldReason.map { "\($0). " } ?? "")\(resuming)"
+            style = "held"
         case .sending where waiting.operatorReason != nil:
             title = "Paused by the operators"
             text = "\(part) All sending waits: \(waiting.operatorReason ?? "")"
-            (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "held")
+            style = "held"
         case .sending where waiting.quietUntil != nil:
             title = "Quiet hours"
             text = "\(part) The others wait until \(waiting.quietUntil.map { times.clock($0) } ?? "morning")."
-            (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "held")
+            style = "held"
         case .sending:
             title = "Being sent"
             text = part
-            (interval, progress, style) = (2000, total > 0 ? done * 1000 / total : 0, "sending")
+            style = "sending"
         case .sent:
             title = document.cancelledAt == nil ? "Sent" : "Cancelled"
             text = "Results still arrive: \(counted(document.open, "recipient is", "recipients are")) waiting for news."
-            (interval, progress, style) = (2000, nil, "sent")
+            style = "sent"
         case .settled:
             title = document.cancelledAt == nil ? "Finished" : "Cancelled"
             text = "There is a result for every recipient. Opens and clicks may still come in."
-            (interval, progress, style) = (10_000, nil, "settled")
+            style = "settled"
         }
     }
 }
@@ -240,7 +244,9 @@ struct BlastView: Sendable {
             "lateBounce": row.facts.isLateBounce, "untried": !row.isAttempted,
             "url": url("/recipients/\(row.number)"),
         ]
-        let detail = [row.personRef, row.school].compactMap(\.self).filter { !$0.isEmpty }
+        // Reasons speak of recipients by their numbers.
+        let number = row.name.map { _ in "Recipient \(row.number)" }
+        let detail = [number, row.personRef, row.school].compactMap(\.self).filter { !$0.isEmpty }
         if !detail.isEmpty { values["detail"] = detail.joined(separator: ", ") }
         values["response"] = row.response.flatMap { $0.isEmpty ? nil : $0 }
         values["last"] = row.lastAttemptAt.map { times.values($0) }

@@ -26,9 +26,10 @@ struct BlastBreaker: Sendable {
         )
         UPDATE blast b
            SET held_at = CASE WHEN b.class <> 'emergency' THEN clock_timestamp() END, held_after = bad.tried,
-               held_reason = round(bad.share, 1) || ' % of the addresses are bad: of ' || bad.tried || ' tried '
-                             || bad.bounced || ' came back, and ' || bad.invalid || ' of ' || bad.audience
-                             || ' are invalid'
+               held_reason = 'Of ' || bad.tried || ' tried ' || bad.bounced || ' came back ('
+                             || round(bad.bounced * 100.0 / bad.tried, 1) || ' %), and of ' || bad.audience
+                             || ' on the list ' || bad.invalid || ' are invalid ('
+                             || round(bad.invalid * 100.0 / bad.audience, 1) || ' %)'
           FROM bad
          WHERE b.blast_id = bad.blast_id AND bad.share >= $5 AND bad.tried >= 2 * coalesce(b.held_after, 0)
            AND b.state = 'sending'
@@ -53,7 +54,7 @@ struct BlastBreaker: Sendable {
         RETURNING b.blast_id, b.district_id
         """
     private static let gauges = """
-        SELECT count(*) FILTER (WHERE b.held_at IS NOT NULL AND coalesce(b.resumed_at <= b.held_at, true)) AS held,
+        SELECT count(*) FILTER (WHERE b.is_held) AS held,
                count(*) FILTER (WHERE b.stall_reported_at > b.idle_since) AS stalled,
                (SELECT count(*) FROM operator_pause WHERE ended_at IS NULL) AS paused
           FROM blast b WHERE b.state = 'sending'

@@ -23,7 +23,7 @@ enum BlastGate {
     static func isHeld(quiet: String = "quiet_district") -> String {
         """
         (b.paused_at IS NOT NULL
-         OR b.held_at IS NOT NULL AND coalesce(b.resumed_at <= b.held_at, true)
+         OR b.is_held
          OR EXISTS (SELECT FROM operator_pause o
                      WHERE o.ended_at IS NULL AND (o.includes_emergency OR b.class <> 'emergency'))
          OR b.class <> 'emergency' AND EXISTS (SELECT FROM \(quiet) q WHERE q.district_id = b.district_id))

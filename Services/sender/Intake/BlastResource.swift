@@ -50,7 +50,7 @@ struct BlastResource: Encodable, Sendable {
         blast_id, state, audience, subject, html_template, text_template, from_address, from_name, reply_to, channels,
         category, class, school, in_doubt_policy, dedupe_key, answers, parent_blast_id, fields, created_by, created_at,
         send_at, not_after, send_requested_at, requested_by, approval_until, approved_at, approved_by, paused_at,
-        CASE WHEN coalesce(resumed_at <= held_at, true) THEN held_at END AS held_at, held_reason, cancelled_at,
+        CASE WHEN is_held THEN held_at END AS held_at, held_reason, cancelled_at,
         sending_ended_at
         """
 

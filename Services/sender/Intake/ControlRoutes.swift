@@ -42,7 +42,10 @@ extension IntakeRoutes {
         let caller = try await authenticate(request, .send)
         let parent = try Self.known(Self.blast(context))
         let body = try await collect(request, upTo: limits.blastOctets)
-        let order = try FollowUp(parent: parent, json: body)
+        let reading = try await uploads.withDistrict(caller.district) { connection in
+            try await StatusReading.read(caller.district, on: connection)
+        }
+        let order = try FollowUp(parent: parent, json: body, reading: reading)
         let made = try await order.make(by: caller, limits: limits, pool: uploads)
         var response = try Self.json(made, status: .created)
         response.headers[.location] = "/v1/blasts/\(made.blast_id)"

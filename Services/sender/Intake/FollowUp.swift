@@ -21,45 +21,37 @@ struct FollowUp: Sendable {
     }
 
     /// Which deliveries are chosen.
-    enum Choice: Sendable, Equatable {
+    enum Choice: Sendable {
         /// With all of the first and none of the second.
         case facts(with: DeliveryFacts, without: DeliveryFacts)
-        /// Those that a vocabulary shows as the word of one of these facts.
-        case shown(DeliveryFacts, mask: DeliveryFacts)
+        /// Those that a reading shows as this word.
+        case shown(String, in: StatusReading)
         /// Those that nobody accepted; of those that were in doubt, the ones of which it was found out.
         case notHandedOver
     }
-
-    /// What the parent's answer says about itself and a new blast does not take over.
-    private static let ownMembers = [
-        "blast_id", "title", "state", "audience", "fields", "parent_blast_id", "created_by", "created_at",
-        "send_at", "not_after", "send_requested_at", "requested_by", "approval_until", "approved_at", "approved_by",
-        "paused_at", "held_at", "held_reason", "cancelled_at", "sending_ended_at",
-    ]
 
     let parent: BlastID
     let choice: Choice
     /// Members of the new draft that differ from the parent's.
     let changes: [String: JSONValue]
 
+    private static let ownMembers = ["to", "vocabulary", "late_bounce", "opens", "with", "without"]
+
+    /// - Parameter reading: the district's, in which a word is read unless the request says otherwise.
     /// - Throws: `Problem` 400 or 422.
-    init(parent: BlastID, json octets: [UInt8]) throws(Problem) {
+    init(parent: BlastID, json octets: [UInt8], reading: StatusReading) throws(Problem) {
         self.parent = parent
-        var members = try IntakeProblems.object(octets)
-        var reader = MemberReader(members.filter { ["to", "vocabulary", "with", "without"].contains($0.key) })
+        let members = try IntakeProblems.object(octets)
+        var reader = MemberReader(members.filter { Self.ownMembers.contains($0.key) })
         let to = reader.text("to", octets: 100)
-        let words = reader.text("vocabulary", octets: 100)
+        let reading = reader.reading(else: reading)
         let with = reader.facts("with")
         let without = reader.facts("without")
-        let vocabulary = StatusVocabulary.named(words ?? StatusVocabulary.canonical.name)
-        if vocabulary == nil {
-            reader.add("vocabulary", "is not one of \(StatusVocabulary.all.map(\.name).joined(separator: ", "))")
-        }
         var choice: Choice?
-        if let to, let vocabulary {
-            choice = Self.choice(named: to, in: vocabulary)
+        if let to {
+            choice = Self.choice(named: to, in: reading)
             if choice == nil {
-                let names = ["not_handed_over", "not_acknowledged"] + vocabulary.wordsInOrder
+                let names = ["not_handed_over", "not_acknowledged"] + reading.vocabulary.wordsInOrder
                 reader.add("to", "is not one of \(names.joined(separator: ", "))")
             }
             if with != nil || without != nil { reader.add("to", "cannot stand beside with and without") }
@@ -70,18 +62,16 @@ struct FollowUp: Sendable {
         }
         guard reader.faults.isEmpty, let choice else { throw IntakeProblems.members(reader.faults) }
         self.choice = choice
-        for name in ["to", "vocabulary", "with", "without"] { members[name] = nil }
-        changes = members
+        changes = members.filter { !Self.ownMembers.contains($0.key) }
     }
 
-    static func choice(named name: String, in vocabulary: StatusVocabulary) -> Choice? {
+    static func choice(named name: String, in reading: StatusReading) -> Choice? {
         switch name {
         case "not_handed_over": return .notHandedOver
         case "not_acknowledged":
             return .facts(with: DeliveryFacts(), without: DeliveryFacts(.acknowledged, .responded))
         default:
-            let facts = vocabulary.facts(shownAs: name)
-            return facts.bits == 0 ? nil : .shown(facts, mask: vocabulary.mask)
+            return reading.vocabulary.facts(shownAs: name).bits == 0 ? nil : .shown(name, in: reading)
         }
     }
 
@@ -95,9 +85,10 @@ struct FollowUp: Sendable {
                     "The blast is \(document.state); there is nothing to follow up.")
             }
             let draft = try BlastDraft(
-                members: try members(from: document), limits: limits, nowMicroseconds: WallClock.nowMicroseconds())
-            let child = try await BlastStore.insert(draft, by: caller, on: connection)
-            let audience = try await copyList(to: child.blast_id, of: caller, on: connection)
+                members: members(from: document), limits: limits, nowMicroseconds: WallClock.nowMicroseconds())
+            let made = try await BlastStore.insert(draft, by: caller, on: connection)
+            guard let child = BlastID(made.blast_id) else { throw IntakeProblems.noSuchBlast }
+            let audience = try await copyList(to: child, of: caller, on: connection)
             guard audience > 0 else {
                 throw Problem(
                     "nobody-matches", title: "Nobody matches", status: .unprocessableContent,
@@ -107,7 +98,7 @@ struct FollowUp: Sendable {
                 "SELECT count(*) AS n FROM delivery_status s WHERE s.blast_id = $1 AND \(matches) AND NOT \(Self.isOver)",
                 [.uuid(parent)])
             return Made(
-                blast_id: child.blast_id, parent_blast_id: parent.description, audience: audience,
+                blast_id: made.blast_id, parent_blast_id: parent.description, audience: audience,
                 in_progress: try left.first?.int("n") ?? 0)
         }
         if let blast = BlastID(made.blast_id) {
@@ -116,9 +107,20 @@ struct FollowUp: Sendable {
         return made
     }
 
-    private func members(from document: BlastResource) throws -> [String: JSONValue] {
-        var members = try IntakeProblems.object(try StrictJSON.encode(document))
-        for name in Self.ownMembers { members[name] = nil }
+    /// What a follow-up takes over of its parent: everything that a draft says, but when it is sent.
+    private func members(from document: BlastResource) -> [String: JSONValue] {
+        var from = ["address": JSONValue.text(document.from.address)]
+        from["name"] = document.from.name.map { .text($0) }
+        var members: [String: JSONValue] = [
+            "subject": .text(document.subject), "from": .object(from),
+            "channels": .array(document.channels.map { .text($0) }), "category": .text(document.category),
+            "class": .text(document.class), "in_doubt_policy": .text(document.in_doubt_policy),
+            "dedupe_key": .text(document.dedupe_key), "answers": .array(document.answers.map { .text($0) }),
+        ]
+        members["html"] = document.html.map { .text($0) }
+        members["text"] = document.text.map { .text($0) }
+        members["reply_to"] = document.reply_to.map { .text($0) }
+        members["school"] = document.school.map { .text($0) }
         if changes["html"] != nil || changes["text"] != nil {
             members["html"] = nil
             members["text"] = nil
@@ -142,26 +144,46 @@ struct FollowUp: Sendable {
             let doubt = DeliveryFacts(.inDoubt, .unknown)
             return "(s.facts & \(DeliveryFacts.acceptanceEvidenceMask.bits) = 0 AND (s.facts & \(doubt.bits) = 0 "
                 + "OR s.facts & \(DeliveryFacts(.notSent).bits) <> 0))"
-        case .shown(let facts, let mask):
-            // The highest fact that has a word is one of those asked for.
-            let tops = facts.facts.map { fact in
-                let higher = mask.bits & ~((1 << (Int64(fact.rawValue) + 1)) - 1)
-                return "s.facts & \(Int64(1) << Int64(fact.rawValue)) <> 0 AND s.facts & \(higher) = 0"
-            }
-            return "(\(tops.joined(separator: " OR ")))"
+        case .shown(let word, let reading): return Self.condition(word, in: reading)
         }
     }
 
+    /// That `reading` shows `s.facts` as `word`; the same as `StatusReading.word(for:)`.
+    static func condition(_ word: String, in reading: StatusReading) -> String {
+        func bit(_ fact: DeliveryFact) -> Int64 { DeliveryFacts(fact).bits }
+        var facts = "s.facts"
+        if reading.opens == .all {
+            facts = "(s.facts | CASE WHEN s.facts & \(bit(.machineOpen)) <> 0 THEN \(bit(.opened)) ELSE 0 END)"
+        }
+        // The highest fact that has a word is one of those asked for.
+        func isTop(_ fact: DeliveryFact) -> String {
+            let higher = reading.vocabulary.mask.bits & ~((bit(fact) << 1) - 1)
+            return "\(facts) & \(bit(fact)) <> 0 AND \(facts) & \(higher) = 0"
+        }
+        let asked = reading.vocabulary.facts(shownAs: word)
+        guard reading.lateBounce == .shown else { return "(\(asked.facts.map(isTop).joined(separator: " OR ")))" }
+        // A bounce after Delivered shows in its place.
+        let bounces = DeliveryFacts(.bounced, .bouncedInvalid).bits
+        var ways = asked.facts.map { fact in
+            isTop(fact) + (fact == .delivered ? " AND s.facts & \(bounces) = 0" : "")
+        }
+        if asked.contains(.bouncedInvalid) {
+            ways.append("\(isTop(.delivered)) AND s.facts & \(bit(.bouncedInvalid)) <> 0")
+        }
+        if asked.contains(.bounced) { ways.append("\(isTop(.delivered)) AND s.facts & \(bounces) = \(bit(.bounced))") }
+        return "(\(ways.joined(separator: " OR ")))"
+    }
+
     private func copyList(
-        to child: String, of caller: Caller, on connection: PostgresConnection
+        to child: BlastID, of caller: Caller, on connection: PostgresConnection
     ) async throws -> Int64 {
-        let key: [PostgresParameter] = [.uuid(parent), .text(child)]
+        let key: [PostgresParameter] = [.uuid(parent), .uuid(child)]
         // Every column that the list has, so that a follow-up reads like its parent.
         let columns = try await connection.query(Self.listColumns).first?.string("columns") ?? ""
         let copied = try await connection.query(
             """
             INSERT INTO recipient (blast_id, recipient_no, \(columns))
-            SELECT $2::text::uuid, row_number() OVER (ORDER BY recipient_no), \(columns)
+            SELECT $2, row_number() OVER (ORDER BY recipient_no), \(columns)
               FROM recipient r
              WHERE r.blast_id = $1
                AND EXISTS (SELECT FROM delivery_status s
@@ -169,15 +191,13 @@ struct FollowUp: Sendable {
                               AND \(matches) AND \(Self.isOver))
             """, key)
         let audience = Int64(copied.affectedRows)
-        _ = try await connection.query(Self.statuses, [.text(child)])
+        try await FirstStatuses.insert(
+            child, of: caller.district, from: "recipient WHERE blast_id = $1", audience: audience, on: connection)
         _ = try await connection.query(Self.attachments, key)
-        _ = try await connection.query(
-            "INSERT INTO blast_count (blast_id, district_id, part, facts, n) VALUES ($1::text::uuid, $2, -1, 1, $3)",
-            [.text(child), .int(caller.district), .int(audience)])
         _ = try await connection.query(
             """
             UPDATE blast c SET audience = $3, fields = p.fields FROM blast p
-             WHERE c.blast_id = $2::text::uuid AND p.blast_id = $1
+             WHERE c.blast_id = $2 AND p.blast_id = $1
             """, key + [.int(audience)])
         return audience
     }
@@ -189,17 +209,34 @@ struct FollowUp: Sendable {
         """
     private static let attachments = """
         INSERT INTO blast_attachment (blast_id, name, district_id, media_type, sha256, content)
-        SELECT $2::text::uuid, name, district_id, media_type, sha256, content FROM blast_attachment WHERE blast_id = $1
-        """
-    private static let statuses = """
-        INSERT INTO delivery_status (blast_id, district_id, recipient_no, person_ref)
-        SELECT blast_id, district_id, recipient_no,
-               CASE WHEN length(person_ref) <= 128 AND strpos(person_ref, '@') = 0 THEN person_ref END
-          FROM recipient WHERE blast_id = $1::text::uuid
+        SELECT $2, name, district_id, media_type, sha256, content FROM blast_attachment WHERE blast_id = $1
         """
 }
 
+extension StatusReading {
+    /// How the district reads facts.
+    static func read(_ district: Int64, on connection: PostgresConnection) async throws -> StatusReading {
+        let rows = try await connection.query(
+            "SELECT vocabulary, late_bounce, opens FROM district WHERE district_id = $1", [.int(district)])
+        return StatusReading(
+            try rows.first.flatMap { StatusVocabulary.named(try $0.string("vocabulary")) } ?? .canonical,
+            lateBounce: try rows.first.flatMap { LateBounce(rawValue: try $0.string("late_bounce")) } ?? .frozen,
+            opens: try rows.first.flatMap { Opens(rawValue: try $0.string("opens")) } ?? .human)
+    }
+}
+
 extension MemberReader {
+    /// The reading that a request asks for in `vocabulary`, `late_bounce` and `opens`; what it leaves out is `usual`'s.
+    fileprivate mutating func reading(else usual: StatusReading) -> StatusReading {
+        let words = word("vocabulary", oneOf: StatusVocabulary.all.map(\.name))
+        let late = word("late_bounce", oneOf: StatusReading.LateBounce.allCases.map(\.rawValue))
+        let opens = word("opens", oneOf: StatusReading.Opens.allCases.map(\.rawValue))
+        return StatusReading(
+            words.flatMap(StatusVocabulary.named) ?? usual.vocabulary,
+            lateBounce: late.flatMap(StatusReading.LateBounce.init(rawValue:)) ?? usual.lateBounce,
+            opens: opens.flatMap(StatusReading.Opens.init(rawValue:)) ?? usual.opens)
+    }
+
     /// A list of facts by their names; nil when it is absent or faulty.
     fileprivate mutating func facts(_ name: String) -> DeliveryFacts? {
         guard let names = texts(name) else { return nil }

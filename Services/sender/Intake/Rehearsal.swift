@@ -45,7 +45,7 @@ struct Rehearsal: Sendable {
         """
     private static let claims = """
         SELECT recipient_no, original_blast_id, original_recipient_no,
-               to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS sent_at
+               local_time(at, (SELECT time_zone FROM district WHERE district_id = current_district())) AS sent_at
           FROM rehearse_claims($1, $2, $3)
         """
 
@@ -114,7 +114,7 @@ struct Rehearsal: Sendable {
                         recipientNumber: try row.int32("original_recipient_no"))
                     claims[try row.int32("recipient_no")] = Claim(
                         original: "\(original)",
-                        reason: "The same message was sent to this address at \(try row.string("sent_at")) UTC.")
+                        reason: "The same message was sent to this address at \(try row.string("sent_at")).")
                 }
             }
             return judged.map { $0.line(claims[$0.recipient.number]) }

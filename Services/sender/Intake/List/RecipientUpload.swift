@@ -134,8 +134,9 @@ struct RecipientUpload: Sendable {
         try await BlastStore.deleteList(of: blast, on: connection)
         let key: [PostgresParameter] = [.uuid(blast), .int(caller.district)]
         _ = try await connection.query(Self.recipients, key)
-        _ = try await connection.query(Self.statuses, key)
-        _ = try await connection.query(Self.counter, key + [.int(Int64(result.audience))])
+        try await FirstStatuses.insert(
+            blast, of: caller.district, from: "pg_temp.uploaded_recipient", audience: Int64(result.audience),
+            on: connection)
         _ = try await connection.query(
             "UPDATE blast SET audience = $2, fields = $3 WHERE blast_id = $1",
             [.uuid(blast), .int(Int64(result.audience)), .textArray(result.fields)])
@@ -168,16 +169,6 @@ struct RecipientUpload: Sendable {
         SELECT $1, $2, recipient_no, line_no, channel, address, address_hash, fault, fault_reason, name, person_ref,
                person_kind, school, locale, categories, consent_refused, fields
           FROM pg_temp.uploaded_recipient
-        """
-    /// The person's reference goes to readers of the status topic: one that may be an address is left out.
-    private static let statuses = """
-        INSERT INTO delivery_status (blast_id, district_id, recipient_no, person_ref)
-        SELECT $1, $2, recipient_no,
-               CASE WHEN length(person_ref) <= 128 AND strpos(person_ref, '@') = 0 THEN person_ref END
-          FROM pg_temp.uploaded_recipient
-        """
-    private static let counter = """
-        INSERT INTO blast_count (blast_id, district_id, part, facts, n) VALUES ($1, $2, -1, 1, $3)
         """
 }
 

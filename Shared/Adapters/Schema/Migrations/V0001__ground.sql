@@ -60,7 +60,18 @@ SELECT protect_tenant_table('district', '{rollcall_intake,rollcall_report}',
                             '{rollcall_dispatch,rollcall_ingester,rollcall_projector,rollcall_guard}');
 GRANT SELECT ON district TO rollcall_intake, rollcall_report, rollcall_dispatch, rollcall_ingester, rollcall_projector,
     rollcall_guard;
-GRANT UPDATE (vocabulary, late_bounce, opens, time_zone) ON district TO rollcall_report;
+GRANT UPDATE (vocabulary, late_bounce, opens, time_zone, quiet_from, quiet_until, approval_above) ON district
+    TO rollcall_report;
+
+-- The name of a zone of the database's own list: every clock of a district goes by it, here and on pages. Other spellings
+-- that PostgreSQL or a program would take (GMT+0530) mean different things to them.
+CREATE FUNCTION is_time_zone(zone text) RETURNS boolean LANGUAGE sql STABLE AS
+    $$ SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = zone) $$;
+-- A time as pages of the zone's district show it.
+CREATE FUNCTION local_day(at timestamptz, zone text) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS
+    $$ SELECT to_char(at AT TIME ZONE zone, 'Mon FMDD, YYYY') $$;
+CREATE FUNCTION local_time(at timestamptz, zone text) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS
+    $$ SELECT to_char(at AT TIME ZONE zone, 'Mon FMDD, YYYY FMHH12:MI am') || ' (' || zone || ')' $$;
 
 -- Who changed what about a district, and when. A trigger writes it, so that nobody can change a setting unseen; a
 -- program names the person in rollcall.actor.

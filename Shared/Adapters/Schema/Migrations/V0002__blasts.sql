@@ -50,6 +50,8 @@ CREATE TABLE blast (
     held_at timestamptz,
     held_reason text,
     held_after bigint,
+    is_held boolean NOT NULL
+        GENERATED ALWAYS AS (held_at IS NOT NULL AND coalesce(resumed_at <= held_at, true)) STORED,
     -- since when it could be sent and nothing was handed over; when that was reported
     idle_since timestamptz,
     stall_reported_at timestamptz,

@@ -20,6 +20,10 @@ CREATE TABLE delivery_status (
     PRIMARY KEY (blast_id, recipient_no)
 ) PARTITION BY RANGE (blast_id);
 
+-- What of a list's reference to a person goes to readers of the status topic: nothing that may be an address.
+CREATE FUNCTION public_person_ref(person_ref text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+    $$ SELECT CASE WHEN length(person_ref) <= 128 AND strpos(person_ref, '@') = 0 THEN person_ref END $$;
+
 CREATE FUNCTION refuse_lost_fact() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'delivery %/% would lose facts: % to %', OLD.blast_id, OLD.recipient_no, OLD.facts, NEW.facts

@@ -103,7 +103,9 @@ CREATE FUNCTION screen_recipients(wanted uuid, first_no int, last_no int, common
 RETURNS TABLE (recipient_no int, district_id bigint, fact int, rule text, detail text, original_blast_id uuid,
                original_recipient_no int, rules text[])
 LANGUAGE sql STABLE AS $$
-    WITH looked_up AS MATERIALIZED (
+    WITH clock AS MATERIALIZED (
+        SELECT d.time_zone AS zone FROM blast b JOIN district d ON d.district_id = b.district_id WHERE b.blast_id = wanted
+    ), looked_up AS MATERIALIZED (
         SELECT r.recipient_no, r.district_id, r.fault, r.fault_reason, b.category,
                b.class <> 'emergency' AND coalesce(r.consent_refused && ARRAY['*', b.category], false) AS refused,
                b.class <> 'emergency' AND NOT coalesce(b.category = ANY (r.categories), true) AS unselected,
@@ -170,19 +172,19 @@ LANGUAGE sql STABLE AS $$
             WHEN 9 THEN CASE d.opted_out
                 WHEN '*' THEN 'Opted out of all blasts on '
                 ELSE 'Opted out of "' || d.category || '" messages on ' END
-                || to_char(d.opted_out_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || '.'
+                || local_day(d.opted_out_at, (SELECT zone FROM clock)) || '.'
             WHEN 10 THEN CASE
                 WHEN d.original_no IS NULL THEN 'The same message was sent to this address at '
-                    || to_char(d.claim_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC.'
+                    || local_time(d.claim_at, (SELECT zone FROM clock)) || '.'
                 ELSE 'Same address as recipient ' || d.original_no || ' of this blast; one message is enough.' END
             WHEN 11 THEN 'On the blacklist: mail to this address was returned, last on '
-                || to_char(d.blocked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || '.'
+                || local_day(d.blocked_at, (SELECT zone FROM clock)) || '.'
             WHEN 12 THEN 'On the blacklist: a message was marked as spam, last on '
-                || to_char(d.blocked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || '.'
+                || local_day(d.blocked_at, (SELECT zone FROM clock)) || '.'
             WHEN 13 THEN CASE d.blocked
                 WHEN 'invalid' THEN 'On the blacklist: the address was found invalid on '
                 ELSE 'On the blacklist: blocked by hand on ' END
-                || to_char(d.blocked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || '.'
+                || local_day(d.blocked_at, (SELECT zone FROM clock)) || '.'
         END,
         CASE WHEN d.decided_fact = 10 AND d.original_no IS NULL THEN d.claim_blast
              WHEN d.decided_fact = 10 THEN wanted END,
