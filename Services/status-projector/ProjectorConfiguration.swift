@@ -7,9 +7,8 @@ struct ProjectorConfiguration: Sendable {
         doc: "most records of one transaction; up to four times as many are read ahead")
     static let projection = Setting<String>.string(
         "projector.projection", default: ProjectionName.live.text,
-        doc:
-            "\(ProjectionName.live), or the name of a rebuild that 'rollcall rebuild start' made, projected from offset 0 into "
-            + "tables of its own and never published")
+        doc: "\(ProjectionName.live), or the name of a rebuild that 'rollcall rebuild start' made, projected from "
+            + "offset 0 into tables of its own and never published")
     static let tailDeadline = Setting<Duration>.duration(
         "projector.tail.deadline", default: .seconds(10), in: .milliseconds(100) ... .seconds(600),
         doc: "how long the last projected record may take to be read again before the history counts as restarted")

@@ -263,8 +263,13 @@ final class BlastRig {
 
     /// Runs the operator's tool against this stack.
     func rollcall(_ arguments: String...) async throws -> TestKit.Command.Result {
-        try await TestKit.Command.run(
-            ProjectFolder.program("rollcall"), arguments, environment: variables.filter { $0.key != "ROLLCALL_STATE" })
+        try await TestKit.Command.run(ProjectFolder.program("rollcall"), arguments, environment: toolEnvironment)
+    }
+
+    var toolEnvironment: [String: String] {
+        variables.filter { $0.key != "ROLLCALL_STATE" }.merging([
+            "ROLLCALL_SENDER_URL": url(), "ROLLCALL_REPORT_URL": url("report"), "ROLLCALL_API_KEY": apiKey,
+        ]) { $1 }
     }
 
     /// Everyone who should have got the message got it, nobody else did, and at most `extra` messages came twice.

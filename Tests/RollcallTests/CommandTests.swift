@@ -99,6 +99,11 @@ import Testing
                 database, ["topics", "list", "--wait", "1"], ["ROLLCALL_KAFKA_BOOTSTRAP": "127.0.0.1:1"]
             )
             .status == 69)
+        let cancel = try await Self.run(database, ["cancel", "01900000-0000-7000-8000-000000000001"])
+        #expect(cancel.status == 78 && cancel.output.contains("ROLLCALL_SENDER_URL is not set"), "\(cancel.output)")
+        for wrong in [["cancel", "trip"], ["audit", "trip"], ["snapshot", "--projection", "Live"]] {
+            #expect(try await Self.run(database, wrong).status == 64, "\(wrong)")
+        }
         let watch = ["watch", "01900000-0000-7000-8000-000000000001", "--url", "http://127.0.0.1:1"]
         #expect(try await Self.run(database, watch).status == 78)
         #expect(

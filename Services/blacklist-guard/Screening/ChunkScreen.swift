@@ -86,7 +86,7 @@ struct ChunkScreen: Sendable {
 
     private static let countExcluded = "UPDATE screened_chunk SET excluded = $3 WHERE blast_id = $1 AND chunk_no = $2"
 
-    /// The rules themselves are `screen_recipients` of the schema, which the sender's rehearsal asks as well.
+    /// The rules themselves are `screen_recipients` of the schema, which the sender's dry run asks as well.
     private static let decide = """
         WITH screened AS MATERIALIZED (
             SELECT s.* FROM blast b CROSS JOIN LATERAL screen_recipients($1, $3, $4, b.content_hash) s

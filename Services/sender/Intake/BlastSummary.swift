@@ -80,7 +80,7 @@ struct BlastSummary: Encodable, Sendable {
                 no_address: try row.int("no_address"), duplicates: try row.int("duplicates"),
                 dedupe_key: document.dedupe_key,
                 decisions: document.state == "draft"
-                    ? try await RehearsalCounts.read(
+                    ? try await DryRunCounts.read(
                         blast, audience: Int32(clamping: document.audience), commonContent: content, on: connection)
                     : [:],
                 content_checked: content != nil, tracked: try settings.first?.bool("tracked") ?? true,

@@ -14,7 +14,7 @@ extension IntakeRoutes {
     func registerDrafts<Context: RequestContext & Sendable>(on router: Router<Context>) {
         router.get("/v1/blasts/:blast/preview/:recipient") { request, context in try await preview(request, context) }
         router.post("/v1/blasts/:blast/test") { request, context in try await test(request, context) }
-        router.get("/v1/blasts/:blast/dry-run") { request, context in try await rehearse(request, context) }
+        router.get("/v1/blasts/:blast/dry-run") { request, context in try await dryRun(request, context) }
         router.get("/v1/blasts/:blast/attachments") { request, context in
             let caller = try await authenticate(request, .send, .read, .admin)
             return try Self.json(try await attachments(context, caller).list())
@@ -107,22 +107,22 @@ extension IntakeRoutes {
     }
 
     /// One JSON object a line, as they are found; ends early when the database fails, and then without its last chunk.
-    private func rehearse(_ request: Request, _ context: some RequestContext) async throws -> Response {
+    private func dryRun(_ request: Request, _ context: some RequestContext) async throws -> Response {
         let caller = try await authenticate(request, .send, .read, .admin)
-        let rehearsal = Rehearsal(blast: try Self.known(Self.blast(context)), caller: caller, pool: pool)
-        let basis = try await rehearsal.basis()
+        let run = DryRun(blast: try Self.known(Self.blast(context)), caller: caller, pool: pool)
+        let basis = try await run.basis()
         return Response(
             status: .ok, headers: [.contentType: "application/x-ndjson"],
             body: ResponseBody { writer in
                 var first: Int32 = 1
                 while first <= basis.audience {
                     var buffer = ByteBuffer()
-                    for line in try await rehearsal.lines(from: first, basis) {
+                    for line in try await run.lines(from: first, basis) {
                         buffer.writeBytes(try StrictJSON.encode(line))
                         buffer.writeInteger(UInt8(ascii: "\n"))
                     }
                     try await writer.write(buffer)
-                    first += Rehearsal.pageSize
+                    first += DryRun.pageSize
                 }
                 try await writer.finish(nil)
             })

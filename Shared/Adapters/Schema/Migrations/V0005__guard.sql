@@ -194,7 +194,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- The same for a draft of the caller's district, which may not read the lists themselves.
-CREATE FUNCTION rehearse_screening(wanted uuid, first_no int, last_no int, common_content bytea)
+CREATE FUNCTION dry_run_screening(wanted uuid, first_no int, last_no int, common_content bytea)
 RETURNS TABLE (recipient_no int, fact int, rule text, detail text, original_blast_id uuid, original_recipient_no int,
                rules text[])
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
@@ -203,7 +203,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
      WHERE b.blast_id = wanted AND b.district_id = current_district()
 $$;
 -- Whether these recipients of a draft had content of their own within its window, as the hand-over would find.
-CREATE FUNCTION rehearse_claims(wanted uuid, recipients int[], contents bytea[])
+CREATE FUNCTION dry_run_claims(wanted uuid, recipients int[], contents bytea[])
 RETURNS TABLE (recipient_no int, original_blast_id uuid, original_recipient_no int, at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
     SELECT r.recipient_no, h.blast_id, h.recipient_no, h.at
@@ -215,8 +215,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
                           AND h.content_hash = u.content
      WHERE h.state = 'handed_over' AND h.blast_id <> wanted AND h.at > clock_timestamp() - b.content_window
 $$;
-REVOKE ALL ON FUNCTION rehearse_screening, rehearse_claims FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION rehearse_screening, rehearse_claims TO rollcall_intake;
+REVOKE ALL ON FUNCTION dry_run_screening, dry_run_claims FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dry_run_screening, dry_run_claims TO rollcall_intake;
 
 -- Until when the guard has learned everything of a partition, by the database clock. General sending stops when the
 -- oldest of these is too old.

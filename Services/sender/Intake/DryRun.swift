@@ -8,7 +8,7 @@ import Runtime
 /// Asks the guard's own rules and renders every message as the hand-over would. Limits: what is learned, and what other
 /// blasts hand over, between now and sending is not known; of more than 50 recipients with one address, only the first 50
 /// are compared for `address+content`.
-struct Rehearsal: Sendable {
+struct DryRun: Sendable {
     static let pageSize: Int32 = 1_000
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
@@ -39,14 +39,14 @@ struct Rehearsal: Sendable {
         SELECT r.recipient_no, r.line_no, r.channel, r.address, coalesce(r.address_hash, '') AS address_hash, r.name,
                r.person_ref, r.person_kind, r.school, r.locale, r.fields::text AS fields,
                s.fact, s.detail, s.original_blast_id, s.original_recipient_no, s.rules
-          FROM rehearse_screening($1, $2, $3, $4) s
+          FROM dry_run_screening($1, $2, $3, $4) s
           JOIN recipient r ON r.blast_id = $1 AND r.recipient_no = s.recipient_no
          ORDER BY r.recipient_no
         """
     private static let claims = """
         SELECT recipient_no, original_blast_id, original_recipient_no,
                local_time(at, (SELECT time_zone FROM district WHERE district_id = current_district())) AS sent_at
-          FROM rehearse_claims($1, $2, $3)
+          FROM dry_run_claims($1, $2, $3)
         """
 
     /// The recipients further up with the same address whom the rules let through: whose message may read the same.
@@ -57,7 +57,7 @@ struct Rehearsal: Sendable {
           JOIN LATERAL (SELECT * FROM recipient o
                          WHERE o.blast_id = $1 AND o.address_hash = r.address_hash AND o.recipient_no < r.recipient_no
                          ORDER BY o.recipient_no LIMIT 50) e ON true
-          JOIN LATERAL rehearse_screening($1, e.recipient_no, e.recipient_no, NULL) s ON s.fact IS NULL
+          JOIN LATERAL dry_run_screening($1, e.recipient_no, e.recipient_no, NULL) s ON s.fact IS NULL
          WHERE r.blast_id = $1 AND r.recipient_no = ANY ($2)
          ORDER BY r.recipient_no, e.recipient_no
         """
@@ -208,10 +208,10 @@ struct Rehearsal: Sendable {
 }
 
 /// Counts of what the rules say about a whole draft, without rendering.
-struct RehearsalCounts: Sendable {
+struct DryRunCounts: Sendable {
     private static let slice: Int32 = 20_000
     private static let count = """
-        SELECT fact, count(*) AS n FROM rehearse_screening($1, $2, $3, $4) GROUP BY fact
+        SELECT fact, count(*) AS n FROM dry_run_screening($1, $2, $3, $4) GROUP BY fact
         """
 
     /// By status, with `send` for those who would get the message.
