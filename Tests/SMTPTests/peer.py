@@ -1,9 +1,10 @@
 """SMTP servers that behave badly in every way the tests name, made of aiosmtpd.
 
-    peer.py FOLDER
+    peer.py FOLDER [N]
 
 writes its certificates, `received.ndjson` (one line for each message it took) and, once all servers listen, `ports.json`
-into FOLDER. It ends with the process that started it, and FOLDER with it.
+into FOLDER. It ends with the process that started it, and FOLDER with it. With N, it dies when it has the Nth message,
+without an answer to it.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -96,6 +98,8 @@ Nasty.smtp_STARTTLS.__name__ = "smtp_STARTTLS"
 
 
 class Recorder:
+    left = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+
     def __init__(self, name, file):
         self.name, self.file = name, file
 
@@ -117,6 +121,9 @@ class Recorder:
         }
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
+        Recorder.left -= 1
+        if Recorder.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
         return "250 2.0.0 queued"
 
 
