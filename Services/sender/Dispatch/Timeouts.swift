@@ -24,7 +24,8 @@ struct Timeouts: Sendable {
     private static let write = """
         INSERT INTO attempt (blast_id, recipient_no, attempt_no, district_id, chunk_no, state, fact, address_hash,
                              content_hash, reply, wire_at, settled_at)
-        SELECT a.blast_id, a.recipient_no, a.attempt_no + 1, a.district_id, a.chunk_no, 'timed_out',
+        SELECT a.blast_id, a.recipient_no, a.attempt_no + 1, a.district_id, a.chunk_no,
+               \(AttemptMachine.state(.timedOut)),
                CASE WHEN s.facts & (1 << 22) <> 0 THEN 25 ELSE 49 END, a.address_hash, a.content_hash,
                CASE WHEN s.facts & (1 << 22) <> 0 THEN 'the receiving side was still trying, and nothing was heard since'
                     ELSE 'accepted, and nothing more was heard' END,

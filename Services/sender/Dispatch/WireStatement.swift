@@ -96,7 +96,9 @@ extension Wire {
             INSERT INTO attempt (blast_id, recipient_no, attempt_no, district_id, chunk_no, state, fact, lease_token,
                                  address_hash, content_hash, reply, wire_at, settled_at, next_at)
             SELECT $1, v.recipient_no, v.attempt_no, v.district_id, v.chunk_no,
-                   CASE v.outcome WHEN 'duplicate' THEN 'stopped' ELSE v.outcome END,
+                   CASE v.outcome WHEN 'wire' THEN \(AttemptMachine.state(.wired))
+                                  WHEN 'requeued' THEN \(AttemptMachine.state(.heldBack))
+                                  ELSE \(AttemptMachine.state(.stopped)) END,
                    CASE v.outcome WHEN 'duplicate' THEN 10 WHEN 'stopped' THEN v.stop END::smallint,
                    $2, v.address_hash, v.content_hash,
                    CASE v.outcome
