@@ -9,18 +9,22 @@ struct ReportRoutes: Sendable {
     private let pages: PageRoutes
     private let signIn: SignInRoutes
     private let settings: SettingsRoutes
+    private let approval: ApprovalRoutes
     private let site: Site
 
-    init(pool: PostgresPool, sessions: Sessions, commandWake: Wake) throws {
+    init(pool: PostgresPool, sessions: Sessions, commandWake: Wake, pastSlots: PastSlots = PastSlots(limit: 2)) throws {
         let keys = KeyRing(pool: pool)
         let commands = CommandStore(pool: pool)
         let store = SettingsStore(pool: pool)
         site = try Site()
-        api = APIRoutes(pool: pool, keys: keys, commands: commands, commandWake: commandWake, settings: store)
+        api = APIRoutes(
+            pool: pool, keys: keys, commands: commands, commandWake: commandWake, settings: store, pastSlots: pastSlots)
         let gate = Gate(keys: keys, sessions: sessions)
-        pages = PageRoutes(pool: pool, gate: gate, site: site, commands: commands, commandWake: commandWake)
+        pages = PageRoutes(
+            pool: pool, gate: gate, site: site, commands: commands, commandWake: commandWake, pastSlots: pastSlots)
         signIn = SignInRoutes(gate: gate, site: site)
         settings = SettingsRoutes(gate: gate, site: site, settings: store)
+        approval = ApprovalRoutes(pool: pool, gate: gate, site: site)
     }
 
     func register<Context: RequestContext & Sendable>(on router: Router<Context>) {
@@ -28,6 +32,7 @@ struct ReportRoutes: Sendable {
         pages.register(on: router)
         signIn.register(on: router)
         settings.register(on: router)
+        approval.register(on: router)
         site.register(on: router)
     }
 

@@ -247,6 +247,44 @@ private struct PastRig: Sendable {
         }
     }
 
+    @Test func `two reports of a past time are worked out at once, more have to wait, the newest never`()
+        async throws
+    {
+        try await ReportRig.run { rig in
+            let past = try await PastRig(rig, audience: 3)
+            let path = "/v1/blasts/\(past.blast)"
+            let cookie = try await rig.session(key: rig.readKey)
+            let time = Self.text(past.start + 1_000_000)
+            let asOf = "as_of=\(time)"
+            _ = try await rig.owner.query("BEGIN")
+            _ = try await rig.owner.query("LOCK TABLE delivery_log IN ACCESS EXCLUSIVE MODE")
+            try await withThrowingTaskGroup(of: Int.self) { tasks in
+                tasks.addTask { try await rig.get("\(path)/counts?\(asOf)").status }
+                tasks.addTask { try await rig.page("/blasts/\(past.blast)?\(asOf)", cookie: cookie).status }
+                _ = try await eventually("both wait for the records") {
+                    try await rig.owner.query(
+                        """
+                        SELECT count(DISTINCT pid) AS n FROM pg_locks
+                         WHERE NOT granted
+                           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                        """
+                    )[0].int("n")
+                } until: {
+                    $0 == 2
+                }
+                for path in [path, "\(path)/counts", "\(path)/recipients"] {
+                    let third = try await rig.get("\(path)?\(asOf)")
+                    #expect(third.status == 503 && third.headers["retry-after"] == "5", "\(third.text)")
+                }
+                #expect(try await rig.get("\(path)/counts").status == 200)
+                #expect(try await rig.page("/blasts/\(past.blast)?\(asOf)", cookie: cookie).status == 503)
+                _ = try await rig.owner.query("ROLLBACK")
+                for try await status in tasks { #expect(status == 200) }
+            }
+            #expect(try await rig.get("\(path)/counts?\(asOf)").status == 200)
+        }
+    }
+
     @Test func `the page of a past time shows its numbers, keeps the time in its links and does not renew itself`()
         async throws
     {

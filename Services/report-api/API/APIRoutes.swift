@@ -14,6 +14,7 @@ struct APIRoutes: Sendable {
     let commands: CommandStore
     let commandWake: Wake
     let settings: SettingsStore
+    let pastSlots: PastSlots
 
     private static let limits = 1...500
 
@@ -59,9 +60,13 @@ struct APIRoutes: Sendable {
         let caller = try await reader(request)
         let id = try Self.blastID(parameters)
         let past = try PastTime.asked(try FormFields.query(request))
-        return try Self.json(
-            BlastResource(
-                try await pool.reading(caller.district) { try await BlastDocument.read(id, at: past, on: $0) }))
+        return try Self.json(BlastResource(try await document(id, at: past, caller)))
+    }
+
+    private func document(_ id: BlastID, at past: PastTime?, _ caller: Caller) async throws -> BlastDocument {
+        try await pastSlots.withSlot(if: past != nil) {
+            try await pool.reading(caller.district) { try await BlastDocument.read(id, at: past, on: $0) }
+        }
     }
 
     private func counts(_ request: Request, _ parameters: Parameters) async throws -> Response {
@@ -69,7 +74,7 @@ struct APIRoutes: Sendable {
         let id = try Self.blastID(parameters)
         let fields = try FormFields.query(request)
         let past = try PastTime.asked(fields)
-        let document = try await pool.reading(caller.district) { try await BlastDocument.read(id, at: past, on: $0) }
+        let document = try await document(id, at: past, caller)
         let reading = try StatusReading.asked(fields, else: document.district.reading)
         let numbers = document.counts.entries.map { "\($0.facts.bits):\($0.n)" }.joined(separator: ",")
         let words = "\(reading.vocabulary.name) \(reading.lateBounce.rawValue) \(reading.opens.rawValue)"
@@ -85,15 +90,17 @@ struct APIRoutes: Sendable {
         let id = try Self.blastID(parameters)
         let fields = try FormFields.query(request)
         let past = try PastTime.asked(fields)
-        return try await pool.reading(caller.district) { connection in
-            let document = try await BlastDocument.read(id, at: past, on: connection)
-            let reading = try StatusReading.asked(fields, else: document.district.reading)
-            let query = try RecipientQuery(fields, reading, limits: Self.limits)
-            let page = try await query.run(document, at: past, on: connection)
-            return try Self.json(
-                ListResource(
-                    items: page.rows.map { RecipientResource($0, reading) },
-                    next_cursor: page.next.map { PageCursor.encode(recipient: $0) }))
+        return try await pastSlots.withSlot(if: past != nil) {
+            try await pool.reading(caller.district) { connection in
+                let document = try await BlastDocument.read(id, at: past, on: connection)
+                let reading = try StatusReading.asked(fields, else: document.district.reading)
+                let query = try RecipientQuery(fields, reading, limits: Self.limits)
+                let page = try await query.run(document, at: past, on: connection)
+                return try Self.json(
+                    ListResource(
+                        items: page.rows.map { RecipientResource($0, reading) },
+                        next_cursor: page.next.map { PageCursor.encode(recipient: $0) }))
+            }
         }
     }
 
@@ -125,7 +132,8 @@ struct APIRoutes: Sendable {
             wanted = try StrictJSON.decode(DistrictSettings.self, from: octets)
         } catch {
             throw ReportProblems.body(
-                "Send a JSON object with the members vocabulary, late_bounce, opens and time_zone: \(error.reason).")
+                "Send a JSON object with the members vocabulary, late_bounce, opens and time_zone, and, to change them, "
+                    + "quiet_hours and approval_above: \(error.reason).")
         }
         return try Self.json(SettingsResource(try await settings.change(to: wanted, by: caller)))
     }

@@ -8,7 +8,7 @@ import Signing
 /// Who asks: a district, by one of its API keys.
 struct Caller: Sendable {
     enum Scope: String, Sendable {
-        case read, admin
+        case read, send, admin
     }
 
     let district: DistrictID

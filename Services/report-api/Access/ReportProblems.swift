@@ -50,6 +50,14 @@ enum ReportProblems {
             headers: [.retryAfter: "60"])
     }
 
+    static func pastBusy(limit: Int) -> Problem {
+        Problem(
+            "too-many-past-reports", title: "Too many reports of past times at once", status: .serviceUnavailable,
+            detail:
+                "\(limit) reports of past times are being worked out now. Ask again when one is done, or without as_of.",
+            headers: [.retryAfter: "5"])
+    }
+
     static func member(_ name: String, _ reason: String) -> Problem {
         Problem(
             "bad-member", title: "The request cannot be carried out", status: .unprocessableContent,

@@ -6,6 +6,7 @@ import Runtime
 struct BlastWaiting: Sendable {
     let sendAt: Int64?
     let requestedBy: String?
+    let requestedByKey: String?
     let approvalUntil: Int64?
     /// Stopped by the breaker, and why.
     let heldAt: Int64?
@@ -30,6 +31,7 @@ struct BlastWaiting: Sendable {
     static let unknown = BlastWaiting()
 
     private init() {
+        requestedByKey = nil
         (sendAt, requestedBy, approvalUntil, heldAt, heldReason) = (nil, nil, nil, nil, nil)
         (quietUntil, operatorReason) = (nil, nil)
     }
@@ -37,6 +39,7 @@ struct BlastWaiting: Sendable {
     init(_ row: PostgresRow) throws {
         sendAt = try row.optionalTimestampMicroseconds("send_at")
         requestedBy = try row.optionalString("requested_by")
+        requestedByKey = try row.optionalString("requested_by_key")
         approvalUntil = try row.optionalTimestampMicroseconds("approval_until")
         heldAt = try row.optionalTimestampMicroseconds("held_at")
         heldReason = heldAt == nil ? nil : try row.optionalString("held_reason")

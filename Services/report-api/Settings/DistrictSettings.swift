@@ -1,29 +1,55 @@
 import Contracts
 import Delivery
-import Foundation
 import Postgres
 import Runtime
 
-/// What a district may choose about its reports.
-struct DistrictSettings: Codable, Sendable, Equatable {
+/// What a district may choose about its reports, and about when its mail is sent.
+struct DistrictSettings: Decodable, Sendable, Equatable {
     var vocabulary: String
     var lateBounce: String
     var opens: String
     var timeZone: String
+    /// The outer nil leaves it as it is, the inner one is none.
+    var quietHours: String??
+    var approvalAbove: Int??
 
     enum CodingKeys: String, CodingKey {
         case vocabulary, opens
         case lateBounce = "late_bounce"
         case timeZone = "time_zone"
+        case quietHours = "quiet_hours"
+        case approvalAbove = "approval_above"
     }
 
+    init(vocabulary: String, lateBounce: String, opens: String, timeZone: String, rules: SendingRules) {
+        (self.vocabulary, self.lateBounce, self.opens, self.timeZone) = (vocabulary, lateBounce, opens, timeZone)
+        quietHours = .some(rules.quietHours?.text)
+        approvalAbove = .some(rules.approvalAbove.map { Int($0) })
+    }
+
+    init(from decoder: any Decoder) throws {
+        let members = try decoder.container(keyedBy: CodingKeys.self)
+        vocabulary = try members.decode(String.self, forKey: .vocabulary)
+        lateBounce = try members.decode(String.self, forKey: .lateBounce)
+        opens = try members.decode(String.self, forKey: .opens)
+        timeZone = try members.decode(String.self, forKey: .timeZone)
+        if members.contains(.quietHours) {
+            quietHours = .some(try members.decodeIfPresent(String.self, forKey: .quietHours))
+        }
+        if members.contains(.approvalAbove) {
+            approvalAbove = .some(try members.decodeIfPresent(Int.self, forKey: .approvalAbove))
+        }
+    }
+
+    /// Everything but the time zone, of which the database knows.
     /// - Throws: `Problem` 422 for a value that is none.
     func check() throws(Problem) {
         try Self.check("vocabulary", vocabulary, StatusVocabulary.all.map(\.name))
         try Self.check("late_bounce", lateBounce, StatusReading.LateBounce.allCases.map(\.rawValue))
         try Self.check("opens", opens, StatusReading.Opens.allCases.map(\.rawValue))
-        guard timeZone.utf8.count <= 64, TimeZone(identifier: timeZone) != nil else {
-            throw Self.noSuchZone
+        if case .some(.some(let text)) = quietHours, QuietHours(text) == nil { throw QuietHours.fault }
+        if case .some(.some(let number)) = approvalAbove, !(0...Int(Int32.max)).contains(number) {
+            throw SendingRules.approvalFault
         }
     }
 
@@ -49,6 +75,7 @@ struct SettingChange: Sendable {
 struct SettingsDocument: Sendable {
     let district: District
     let settings: DistrictSettings
+    let rules: SendingRules
     let changes: [SettingChange]
 }
 
@@ -65,22 +92,25 @@ struct SettingsStore: Sendable {
     /// - Throws: `Problem` 422 for a value that is none.
     func change(to wanted: DistrictSettings, by caller: Caller) async throws -> SettingsDocument {
         try wanted.check()
+        let hours = (wanted.quietHours ?? nil).flatMap { QuietHours($0) }
         return try await pool.withDistrict(caller.district) { connection in
             _ = try await connection.query("SELECT set_config('rollcall.actor', $1, true)", [.text(caller.label)])
-            do {
-                // The database reckons with the zone as well, and need not know every zone that this process knows.
-                _ = try await connection.query("SELECT clock_timestamp() AT TIME ZONE $1", [.text(wanted.timeZone)])
-            } catch let error as PostgresError where error.sqlState == "22023" {
-                throw DistrictSettings.noSuchZone
-            }
+            let zone = try await connection.query("SELECT is_time_zone($1) AS known", [.text(wanted.timeZone)])
+            guard try zone.first?.bool("known") == true else { throw DistrictSettings.noSuchZone }
             _ = try await connection.query(
                 """
-                UPDATE district SET vocabulary = $2, late_bounce = $3, opens = $4, time_zone = $5
+                UPDATE district
+                   SET vocabulary = $2, late_bounce = $3, opens = $4, time_zone = $5,
+                       quiet_from = CASE WHEN $6 THEN $7::text::time ELSE quiet_from END,
+                       quiet_until = CASE WHEN $6 THEN $8::text::time ELSE quiet_until END,
+                       approval_above = CASE WHEN $9 THEN $10 ELSE approval_above END
                  WHERE district_id = $1
                 """,
                 [
                     .int(caller.district.number), .text(wanted.vocabulary), .text(wanted.lateBounce),
-                    .text(wanted.opens), .text(wanted.timeZone),
+                    .text(wanted.opens), .text(wanted.timeZone), .bool(wanted.quietHours != nil), .text(hours?.from),
+                    .text(hours?.until), .bool(wanted.approvalAbove != nil),
+                    .int4((wanted.approvalAbove ?? nil).map { Int32(clamping: $0) }),
                 ])
             return try await Self.read(on: connection)
         }
@@ -88,6 +118,7 @@ struct SettingsStore: Sendable {
 
     private static func read(on connection: PostgresConnection) async throws -> SettingsDocument {
         let district = try await District.read(on: connection)
+        let rules = try await SendingRules.read(on: connection)
         let changes = try await connection.query(
             """
             SELECT setting, old_value, new_value, actor, changed_at FROM district_change
@@ -97,7 +128,8 @@ struct SettingsStore: Sendable {
             district: district,
             settings: DistrictSettings(
                 vocabulary: district.reading.vocabulary.name, lateBounce: district.reading.lateBounce.rawValue,
-                opens: district.reading.opens.rawValue, timeZone: district.timeZone),
+                opens: district.reading.opens.rawValue, timeZone: district.timeZone, rules: rules),
+            rules: rules,
             changes: try changes.map { row in
                 SettingChange(
                     setting: try row.string("setting"), before: try row.optionalString("old_value"),
@@ -122,6 +154,8 @@ struct SettingsResource: Encodable {
     let late_bounce: String
     let opens: String
     let time_zone: String
+    let quiet_hours: String?
+    let approval_above: Int32?
     /// The newest first.
     let changes: [Change]
 
@@ -131,6 +165,8 @@ struct SettingsResource: Encodable {
         late_bounce = document.settings.lateBounce
         opens = document.settings.opens
         time_zone = document.settings.timeZone
+        quiet_hours = document.rules.quietHours?.text
+        approval_above = document.rules.approvalAbove
         changes = document.changes.map { change in
             Change(
                 setting: change.setting, from: change.before, to: change.after, actor: change.actor,

@@ -11,6 +11,7 @@ struct PageRoutes: Sendable {
     let site: Site
     let commands: CommandStore
     let commandWake: Wake
+    let pastSlots: PastSlots
 
     private static let pageSize = 50
 
@@ -65,13 +66,15 @@ struct PageRoutes: Sendable {
     private func view(_ request: Request, _ parameters: Parameters, _ caller: Caller) async throws -> BlastView {
         let id = try APIRoutes.blastID(parameters)
         let fields = try FormFields.query(request)
-        return try await pool.reading(caller.district) { connection in
-            let newest = try await BlastDocument.read(id, on: connection)
-            let past = try PastTime.asked(fields, in: LocalTime(zone: newest.district.timeZone))
-            let document = try await newest.at(past, on: connection)
-            var view = try BlastView(document, fields)
-            view.page = try await view.query.run(document, at: past, on: connection)
-            return view
+        return try await pastSlots.withSlot(if: fields[PastTime.parameter] != nil) {
+            try await pool.reading(caller.district) { connection in
+                let newest = try await BlastDocument.read(id, on: connection)
+                let past = try PastTime.asked(fields, in: LocalTime(zone: newest.district.timeZone))
+                let document = try await newest.at(past, on: connection)
+                var view = try BlastView(document, fields)
+                view.page = try await view.query.run(document, at: past, on: connection)
+                return view
+            }
         }
     }
 
@@ -81,6 +84,9 @@ struct PageRoutes: Sendable {
         let document = view.document
         var values = part.merging(Self.frame(document.title, document.district, view.times)) { $1 }
         values.merge(view.surroundings) { $1 }
+        values["mayApprove"] =
+            document.state == .awaitingApproval && document.cancelledAt == nil && !document.isPast
+            && document.waiting.mayBeApproved(by: caller)
         values["liveTag"] = EntityTag(of: site.render("live", part)).text
         if view.interval > 0 { values["refreshSeconds"] = 10 }
         return site.page("blast", values)

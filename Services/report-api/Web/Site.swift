@@ -47,6 +47,7 @@ struct Site: Sendable {
         ("delivery", PackageResources.delivery_mustache), ("blacklist", PackageResources.blacklist_mustache),
         ("command", PackageResources.command_mustache), ("signin", PackageResources.signin_mustache),
         ("problem", PackageResources.problem_mustache), ("settings", PackageResources.settings_mustache),
+        ("approve", PackageResources.approve_mustache),
     ]
 
     func register<Context: RequestContext & Sendable>(on router: Router<Context>) {

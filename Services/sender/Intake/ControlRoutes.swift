@@ -78,7 +78,8 @@ extension BlastStore {
             let document = try await Self.lock(blast, on: connection)
             if document.approved_by == caller.label { return document }
             let rows = try await connection.query(
-                Self.approval, [.uuid(blast), .text(caller.label), .text(caller.keyID)])
+                "SELECT waits, is_other FROM approve_blast($1, $2, $3)",
+                [.uuid(blast), .text(caller.label), .text(caller.keyID)])
             guard let row = rows.first, try row.bool("waits") else {
                 throw IntakeProblems.conflict(
                     "not-awaiting-approval", "The blast waits for no approval",
@@ -94,21 +95,6 @@ extension BlastStore {
             return try await Self.read(blast, on: connection)
         }
     }
-
-    private static let approval = """
-        WITH asked AS MATERIALIZED (
-            SELECT state = 'awaiting_approval' AND approval_until > clock_timestamp() AND cancelled_at IS NULL AS waits,
-                   requested_by IS DISTINCT FROM $2 AND requested_by_key IS DISTINCT FROM $3 AS is_other
-              FROM blast WHERE blast_id = $1
-        ), approved AS (
-            UPDATE blast
-               SET approved_at = clock_timestamp(), approved_by = $2,
-                   state = CASE WHEN send_at > clock_timestamp() THEN 'scheduled' ELSE 'sending' END,
-                   released_at = CASE WHEN send_at > clock_timestamp() THEN NULL ELSE clock_timestamp() END
-             WHERE blast_id = $1 AND (SELECT waits AND is_other FROM asked)
-        )
-        SELECT waits, is_other FROM asked
-        """
 
     /// Sets when a blast that is not being sent yet is to be sent; nil means as soon as it may.
     ///

@@ -80,6 +80,28 @@ GRANT SELECT, UPDATE (state, released_at, sending_ended_at, expires_at, held_at,
                       stall_reported_at, timeouts_from) ON blast TO rollcall_dispatch;
 GRANT SELECT ON blast TO rollcall_report, rollcall_ingester, rollcall_projector, rollcall_guard;
 
+-- Lets a blast go that waits for a second person: whoever did not order it, by neither label nor key. Called by intake and
+-- by the report's page, so that one rule holds for both.
+CREATE FUNCTION approve_blast(wanted uuid, by_label text, by_key text) RETURNS TABLE (waits boolean, is_other boolean)
+LANGUAGE sql SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
+    WITH asked AS MATERIALIZED (
+        SELECT state = 'awaiting_approval' AND approval_until > clock_timestamp() AND cancelled_at IS NULL AS waits,
+               requested_by IS DISTINCT FROM by_label AND requested_by_key IS DISTINCT FROM by_key AS is_other
+          FROM blast WHERE blast_id = wanted AND district_id = current_district()
+           FOR UPDATE
+    ), approved AS (
+        UPDATE blast
+           SET approved_at = clock_timestamp(), approved_by = by_label,
+               state = CASE WHEN send_at > clock_timestamp() THEN 'scheduled' ELSE 'sending' END,
+               released_at = CASE WHEN send_at > clock_timestamp() THEN NULL ELSE clock_timestamp() END
+         WHERE blast_id = wanted AND district_id = current_district()
+           AND (SELECT a.waits AND a.is_other FROM asked a)
+    )
+    SELECT a.waits, a.is_other FROM asked a
+$$;
+REVOKE ALL ON FUNCTION approve_blast FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION approve_blast TO rollcall_intake, rollcall_report;
+
 -- The operators' stop of all sending, in every district: at most one is in force. Written with the operator's tool.
 CREATE TABLE operator_pause (
     begun_at timestamptz PRIMARY KEY DEFAULT clock_timestamp(),
