@@ -17,12 +17,8 @@ enum Terminal {
         try? handle.write(contentsOf: Data(text.utf8))
     }
 
-    /// Texts from elsewhere, without control characters that could repaint the terminal.
-    static func plain(_ text: String) -> String {
-        String(
-            String.UnicodeScalarView(
-                text.unicodeScalars.map { $0.properties.generalCategory == .control ? "\u{FFFD}" : $0 }))
-    }
+    /// Texts from elsewhere, such as what a mail server said, made safe for a terminal.
+    static func plain(_ text: String) -> String { escaped(text) }
 
     /// Any octets as one line of text: what is not UTF-8 in hexadecimal, and everything invisible or that moves the
     /// cursor or the direction of writing as its number.

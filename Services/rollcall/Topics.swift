@@ -14,7 +14,8 @@ struct Topics: AsyncParsableCommand {
                 change, so such a topic needs a new version, not more partitions.
                 """)
 
-        @Option(help: "Copies of each partition.") var replicationFactor: Int16 = 1
+        @Option(help: "Copies of each partition; from 2 on, a write is acknowledged once two have it.")
+        var replicationFactor: Int16 = 1
         @Option(help: "Seconds to wait for a broker.") var wait = 60
 
         func run() async throws {
@@ -32,7 +33,7 @@ struct Topics: AsyncParsableCommand {
                         missing.map {
                             TopicSpecification(
                                 name: $0.name, partitions: Int32($0.partitions), replicationFactor: replicationFactor,
-                                configuration: $0.configuration)
+                                configuration: $0.configuration(replicationFactor: replicationFactor))
                         }, timeout: .seconds(30))
                 } catch let error as KafkaError where error.code == .topicAlreadyExists {
                     // Somebody else made them at the same time.

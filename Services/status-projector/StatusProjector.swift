@@ -33,7 +33,7 @@ struct StatusProjector {
             return [
                 ClosingService { await database.close() },
                 ClosingService { await producer.close(timeout: .seconds(5)) },
-                loop, progress,
+                loop, progress, ParkedJanitor(context: context, database: database),
             ]
         }
     }

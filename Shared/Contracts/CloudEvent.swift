@@ -52,7 +52,8 @@ public struct CloudEventAttributes: Sendable, Hashable {
     }
 }
 
-/// A record that does not keep the contract. The reason is safe to log: it carries no address.
+/// A record that does not keep the contract. The reason may quote a few characters of it: whoever logs or shows it
+/// treats it as what it is, a stranger's text, which can be an address.
 public struct ContractError: Error, Sendable, CustomStringConvertible {
     public let reason: String
     public init(_ reason: String) { self.reason = reason }

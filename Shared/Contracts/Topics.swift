@@ -15,15 +15,23 @@ public struct Topic: Sendable, Hashable {
     public let key: String
     /// Who may write to it.
     public let writers: String
+    /// Records bear the broker's time instead of their writer's: what was known at a moment is told by it.
+    public private(set) var isTimedByBroker = false
 
-    /// Broker settings, in Kafka's own words.
-    public var configuration: [String: String] {
+    /// Broker settings, in Kafka's own words. Whatever is removed, is removed in segments: a day each, and small where
+    /// the cleaner merges them, so that old personal data does not live on beside new.
+    public func configuration(replicationFactor: Int16) -> [String: String] {
         var settings = [
             "cleanup.policy": cleanup.rawValue,
             "retention.ms": String(retention.components.seconds * 1000),
-            "min.insync.replicas": "1",
+            "min.insync.replicas": String(min(2, max(1, replicationFactor))),
+            "segment.ms": String(24 * 3600 * 1000),
         ]
-        if cleanup != .delete { settings["min.compaction.lag.ms"] = String(7 * 24 * 3600 * 1000) }
+        if cleanup != .delete {
+            settings["min.compaction.lag.ms"] = String(7 * 24 * 3600 * 1000)
+            settings["segment.bytes"] = String(64 * 1024 * 1024)
+        }
+        if isTimedByBroker { settings["message.timestamp.type"] = "LogAppendTime" }
         return settings
     }
 }
@@ -40,7 +48,7 @@ extension Topic {
 
     public static let deliveryEvents = Topic(
         name: "rollcall.delivery.events.v1", partitions: deliveryPartitions, cleanup: .delete, retention: days(68),
-        key: "delivery", writers: "sender, blacklist-guard, event-ingester")
+        key: "delivery", writers: "sender, blacklist-guard, event-ingester", isTimedByBroker: true)
     public static let deliveryStatus = Topic(
         name: "rollcall.delivery.status.v1", partitions: deliveryPartitions, cleanup: .compactAndDelete,
         retention: days(68), key: "delivery", writers: "status-projector")

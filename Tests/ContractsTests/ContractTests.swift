@@ -108,9 +108,29 @@ import Testing
         }
     }
 
+    @Test func `what is read as a time is written as one that is read again, whatever its zone`() {
+        for text in ["1970-01-01T23:59:00+23:59", "1969-12-31T23:59:00-23:59", "9999-12-31T23:59:59.999999Z"] {
+            let read = Timestamp.microseconds(text)
+            #expect(read != nil && read.map(Timestamp.string).flatMap(Timestamp.microseconds) == read, "\(text)")
+        }
+        for text in [
+            "1970-01-01T00:00:00+00:01", "1970-01-01T23:58:59+23:59", "9999-12-31T23:59:60Z",
+            "9999-12-31T23:59:59-00:01", "0000-01-01T00:00:00Z",
+        ] {
+            #expect(Timestamp.microseconds(text) == nil, "\(text)")
+        }
+    }
+
     @Test func `every topic is named with its version and the events and status topics share their partitioning`() {
         for topic in Topic.all { #expect(topic.name.hasPrefix("rollcall.") && topic.name.hasSuffix(".v1")) }
         #expect(Topic.deliveryEvents.partitions == Topic.deliveryStatus.partitions)
-        #expect(Topic.deliveryStatus.configuration["min.compaction.lag.ms"] == "604800000")
+        #expect(Topic.deliveryStatus.configuration(replicationFactor: 1)["min.compaction.lag.ms"] == "604800000")
+    }
+
+    @Test(arguments: [(1, "1"), (2, "2"), (3, "2"), (5, "2")])
+    func `a write counts once two brokers have it, where there are two`(copies: Int16, inSync: String) {
+        for topic in Topic.all {
+            #expect(topic.configuration(replicationFactor: copies)["min.insync.replicas"] == inSync, "\(topic.name)")
+        }
     }
 }

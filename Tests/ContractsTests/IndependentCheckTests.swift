@@ -28,7 +28,10 @@ import Testing
             let settings = try #require(channel["topicConfiguration"] as? [String: Any])
             #expect(channel["partitions"] as? Int == topic.partitions, "\(topic.name)")
             #expect((settings["cleanup.policy"] as? [String])?.joined(separator: ",") == topic.cleanup.rawValue)
-            #expect(settings["retention.ms"].map { "\($0)" } == topic.configuration["retention.ms"], "\(topic.name)")
+            let made = topic.configuration(replicationFactor: 3)
+            #expect(settings["retention.ms"].map { "\($0)" } == made["retention.ms"], "\(topic.name)")
+            let time = settings["message.timestamp.type"].map { "\($0)" }
+            #expect(time == made["message.timestamp.type"], "\(topic.name)")
             #expect(channel["send"] as? [String] == topic.writers.components(separatedBy: ", "), "\(topic.name)")
         }
     }
@@ -53,9 +56,15 @@ import Testing
         let days = Topic.deliveryStatus.retention.components.seconds / 86_400
         #expect(guide.contains("| `retention.ms` | \(days) days |"))
         #expect(guide.contains("beside `v1` for at least \(days) days"))
-        let lag = try #require(Topic.deliveryStatus.configuration["min.compaction.lag.ms"].flatMap { Int($0) })
+        let settings = Topic.deliveryStatus.configuration(replicationFactor: 3)
+        let lag = try #require(settings["min.compaction.lag.ms"].flatMap { Int($0) })
         #expect(guide.contains("| `min.compaction.lag.ms` | \(lag / 86_400_000) days |"))
         #expect(Topic.blastProgress.retention == Topic.deliveryStatus.retention)
+        for topic in [Topic.deliveryStatus, .blastProgress] {
+            let made = topic.configuration(replicationFactor: 3)
+            #expect(made["segment.ms"] == "86400000" && guide.contains("| `segment.ms` | 1 day |"))
+            #expect(made["segment.bytes"] == "67108864" && guide.contains("| `segment.bytes` | 64 MiB |"))
+        }
     }
 
     /// One damage each to a record that is right.
@@ -128,10 +137,49 @@ import Testing
 
     // MARK: The guide
 
-    @Test func `the guide shows the consumer that the tests run`() throws {
-        let file = ProjectFolder.root.appending(path: "Tests/ContractsTests/consumer.py")
-        let consumer = try String(contentsOf: file, encoding: .utf8)
-        #expect(try ContractFiles.guideBlocks("python").last == consumer.trimmingCharacters(in: .newlines))
+    /// What is printed beside the text, and the whole that the link leads to, are the file that the tests run.
+    @Test func `the guide shows and links the consumer that the tests run`() throws {
+        let path = "Tests/ContractsTests/consumer.py"
+        let consumer = try String(contentsOf: ProjectFolder.root.appending(path: path), encoding: .utf8)
+        let shown = try #require(try ContractFiles.guideBlocks("python").last)
+        #expect(shown.contains("INSERT INTO delivery") && consumer.contains("\n\(shown)\n"))
+        #expect(try ContractFiles.guide().contains("[\(path)](../../\(path))"))
+    }
+
+    /// A broker's answer that will not pass by itself would leave a consumer running and empty.
+    @Test func `the Python consumer ends on what does not pass by itself, and waits for what does`() async throws {
+        let program = """
+            import os, signal, sys
+            import confluent_kafka
+            from confluent_kafka import KafkaError
+
+            class Message:
+                def __init__(self, code): self.code = code
+                def error(self): return KafkaError(self.code)
+
+            class Consumer:
+                def __init__(self, settings): pass
+                def subscribe(self, topics, on_assign): pass
+                def close(self): pass
+                def consume(self, count, timeout):
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return [Message(getattr(KafkaError, name))]
+
+            confluent_kafka.Consumer = Consumer
+            name, source = sys.argv[1], open(sys.argv[2]).read()
+            sys.argv[1:] = ["follow", ":memory:", "group", "nowhere"]
+            exec(compile(source, "consumer.py", "exec"))
+            """
+        let consumer = ProjectFolder.root.appending(path: "Tests/ContractsTests/consumer.py").path
+        for (name, ends) in [
+            ("TOPIC_AUTHORIZATION_FAILED", true), ("GROUP_AUTHORIZATION_FAILED", true),
+            ("UNKNOWN_TOPIC_OR_PART", true), ("_FATAL", true), ("_TRANSPORT", false), ("_PARTITION_EOF", false),
+            ("_MAX_POLL_EXCEEDED", false),
+        ] {
+            let result = try await TestKit.Command.run(ProjectFolder.python, ["-c", program, name, consumer])
+            #expect((result.status != 0) == ends, "\(name): \(result.output)")
+            if ends { #expect(result.output.contains("KafkaException"), "\(name): \(result.output)") }
+        }
     }
 
     private func output(_ program: URL, _ block: String) async throws -> String {

@@ -10,7 +10,16 @@ import signal
 import sqlite3
 import sys
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
+
+# What the client mends by itself; everything else would go on for ever and look healthy.
+PASSING = (
+    KafkaError._PARTITION_EOF,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._RESOLVE,
+    KafkaError._MAX_POLL_EXCEEDED,
+)
 
 STATUS = "rollcall.delivery.status.v1"
 PROGRESS = "rollcall.blast.progress.v1"
@@ -96,7 +105,7 @@ class Follower:
     def turn(self):
         messages = self.consumer.consume(500, timeout=1.0)
         for message in messages:
-            if message.error() and message.error().fatal():
+            if message.error() and message.error().code() not in PASSING:
                 raise KafkaException(message.error())
         messages = [message for message in messages if not message.error()]
         with self.copy:  # one transaction: the records and how far they go

@@ -260,6 +260,8 @@ def main():
                 check_compatible(path.name, json.loads(path.read_text()), contract.schemas[name])
             else:
                 fault(path.name, "was released and is gone")
+        for name in sorted(set(contract.schemas) - {f"schemas/{path.name}" for path in released}):
+            fault(name, "is not in schemas/released, so nothing guards its readers")
         print(len(released), "released schemas compared")
     for line in faults[:50]:
         print(line, file=sys.stderr)

@@ -87,6 +87,57 @@ import Testing
         }
     }
 
+    /// Two members of a group: one forgets a blast while the other has a record of it in hand.
+    @Test func `keeps nothing of a blast that is forgotten at that moment, and every record as it was published`()
+        async throws
+    {
+        let copy = try await KeptCopy.both("forgotten", on: LocalStack.shared())[1]
+        guard case .swift(let database) = copy.keeper else { return }
+        #expect(try await copy.states().isEmpty)
+        let blasts = (1...2).map { BlastID(high: 0x01a2_0000_0000_7000, low: 0x8000_0000_0000_0000 + $0) }
+        let lines = try blasts.map { blast in
+            let record = DeliveryStatusRecord(
+                delivery: DeliveryID(blast: blast, recipientNumber: 1), district: DistrictID(1),
+                facts: DeliveryFacts.initial.union(.sent), versionFrom: 0, incarnation: 1, seq: 5, attempts: 1,
+                lastAttemptAtMicroseconds: nil, response: nil, changedAtMicroseconds: 1_790_000_000_000_000,
+                eventID: "e")
+            // Of a later version: a member that nobody here knows, and a fact that this program does not count.
+            return String(decoding: try record.value(), as: UTF8.self)
+                .replacing("{", with: #"{"a_later_member":[1],"#, maxReplacements: 1)
+                .replacing(#""version":1"#, with: #""version":2"#)
+        }
+        let header =
+            #"{"cluster_id":"c","offsets":{"0":1},"topic":"rollcall.delivery.status.v1","#
+            + #""type":"rollcall.delivery.snapshot.v1"}"#
+        let end = #"{"records":2,"type":"rollcall.delivery.snapshot.end.v1"}"#
+        let snapshot = FileManager.default.temporaryDirectory.appending(path: "rollcall-\(UUID().uuidString).ndjson")
+        defer { try? FileManager.default.removeItem(at: snapshot) }
+        try ([header] + lines + [end]).map { $0 + "\n" }.joined().write(to: snapshot, atomically: true, encoding: .utf8)
+
+        var settings = database.owner
+        settings.searchPath = "public"
+        let other = PostgresConnection(settings, name: "other member")
+        try await other.connect()
+        _ = try await other.query("BEGIN")
+        _ = try await other.query(
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [.text(blasts[0].description)])
+        _ = try await other.query("INSERT INTO expired VALUES ($1)", [.uuid(high: blasts[0].high, low: blasts[0].low)])
+        async let loaded: Void = copy.load(snapshot)
+        _ = try await eventually("the record waits until the blast is forgotten") {
+            try await other.query("SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")[0]
+                .int("n")
+        } until: {
+            $0 == 1
+        }
+        _ = try await other.query("COMMIT")
+        try await loaded
+        #expect(try await copy.states().keys.map(\.blast) == [blasts[1]])
+        let row = try await other.query("SELECT record, version FROM delivery")[0]
+        #expect(try row.string("record") == lines[1])
+        #expect(try row.int("version") == 2)
+        await other.close()
+    }
+
     @Test func `that comes after compaction and retention has the newest state of every delivery that is left`()
         async throws
     {

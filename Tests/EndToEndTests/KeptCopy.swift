@@ -14,7 +14,7 @@ struct KeptCopy: Sendable {
     }
 
     let name: String
-    private let keeper: Keeper
+    let keeper: Keeper
     private let stack: LocalStack
 
     /// One copy of each consumer.

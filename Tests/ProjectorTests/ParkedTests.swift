@@ -69,6 +69,50 @@ import Testing
         }
     }
 
+    @Test func `all of them are replayed by --all, a list shows the newest thousand, and what is too old is removed`()
+        async throws
+    {
+        try await ProjectorRig.with("parked-many") { rig in
+            for (table, columns, values, time) in [
+                ("dead_letter", "reason", "'bad'", "parked_at"),
+                (
+                    "late_event", "event_id, subject, fact", "'e', '01a20000-0000-7000-8000-000000000000/1', 30",
+                    "seen_at"
+                ),
+            ] {
+                _ = try await rig.database.query(
+                    """
+                    INSERT INTO \(table) (projection, cluster_id, topic, part, record_offset, value, \(columns), \(time))
+                    SELECT 'live', 'gone', $1, 0, n, convert_to('not json', 'UTF8'), \(values),
+                           clock_timestamp() - n * interval '1 second'
+                                             - CASE WHEN n > 700 THEN interval '71 days' ELSE interval '0' END
+                      FROM generate_series(1, 2800) n
+                    """, [.text(Topic.deliveryEvents.name)])
+            }
+            let list = try await Self.rollcall(rig, ["parked", "list"])
+            #expect(Self.ids(list.output).count == 1000, "\(list.output.suffix(200))")
+            let chosen = try await Self.rollcall(
+                rig, ["parked", "list", "--kind", "late", "--partition", "0", "--reason", "HAD NO ROW", "--limit", "2"])
+            #expect(Self.ids(chosen.output).map { $0.split(separator: "/").last } == ["2", "1"], "\(chosen.output)")
+            #expect(Self.ids(try await Self.rollcall(rig, ["parked", "list", "--partition", "1"]).output).isEmpty)
+            let replay = try await Self.rollcall(
+                rig, ["parked", "replay", "--all", "--dry-run", "--kind", "unreadable"])
+            #expect(Self.ids(replay.output).count == 2800 && replay.status == 1, "\(replay.output.suffix(200))")
+
+            let projector = try rig.startProjector("only")
+            for (table, time) in [("dead_letter", "parked_at"), ("late_event", "seen_at")] {
+                _ = try await eventually("what is too old is removed from \(table)") {
+                    try await rig.number("SELECT count(*) FROM \(table)")
+                } until: {
+                    $0 == 700
+                }
+                #expect(
+                    try await rig.number("SELECT count(*) FROM \(table) WHERE \(time) < now() - interval '1 day'") == 0)
+            }
+            #expect(try await projector.terminate() == 0)
+        }
+    }
+
     @Test func `of other services are read from the dead-letter topic and taken from their place`() async throws {
         try await ProjectorRig.with("parked-others") { rig in
             let chunk = ChunkMessage(

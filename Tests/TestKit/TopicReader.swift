@@ -17,7 +17,7 @@ extension LocalStack {
             Topic.all.map {
                 TopicSpecification(
                     name: $0.name, partitions: Int32($0.partitions), replicationFactor: 1,
-                    configuration: $0.configuration)
+                    configuration: $0.configuration(replicationFactor: 1))
             }, timeout: .seconds(20))
         await admin.close()
     }

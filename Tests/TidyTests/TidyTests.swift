@@ -6,24 +6,26 @@ import Testing
     static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent()
 
-    /// Modules in the order of Package.swift: each may import only what stands before it.
-    static let order = [
-        "Delivery", "Mail", "Contracts", "CLibpq", "CRdkafka", "CZlib", "BlockingExecutor", "Inflate", "Postgres",
-        "Kafka", "Schema",
-        "Signing", "SMTP", "HTTPProviders", "Runtime",
-    ]
-    static let folders = [
-        "Shared/Domain/Delivery": "Delivery", "Shared/Domain/Mail": "Mail", "Shared/Contracts": "Contracts",
-        "Shared/Interop/BlockingExecutor": "BlockingExecutor", "Shared/Interop/Inflate": "Inflate",
-        "Shared/Adapters/Postgres": "Postgres",
-        "Shared/Adapters/Kafka": "Kafka", "Shared/Adapters/Schema": "Schema", "Shared/Adapters/Signing": "Signing",
-        "Shared/Adapters/SMTP": "SMTP", "Shared/Adapters/HTTPProviders": "HTTPProviders",
-        "Shared/Runtime": "Runtime",
-    ]
-    static let services = [
-        "sender", "event_ingester", "status_projector", "blacklist_guard", "report_api", "rollcall",
-        "mailbox_simulator",
-    ]
+    /// What Package.swift declares, in its order: each module may import only what stands before it.
+    struct Declared {
+        var order: [String] = []
+        /// Folder to module.
+        var folders: [String: String] = [:]
+        /// The programs, as modules are called.
+        var services: Set<String> = []
+
+        init() throws {
+            let text = try String(contentsOf: `The tree`.root.appending(path: "Package.swift"), encoding: .utf8)
+            let entry = /(?:\bmodule\(\s*"(\w+)",\s*"([\w\/]+)"|systemLibrary\(\s*name: "(\w+)",\s*path: "([\w\/]+)")/
+            for match in text.matches(of: entry).map(\.output) {
+                guard let name = match.1 ?? match.3 else { continue }
+                order.append(String(name))
+                folders[match.2.map { "Shared/\($0)" } ?? match.4.map { String($0) } ?? ""] = String(name)
+            }
+            let program = /(?:\bservice\(|executableTarget\(\s*name:)\s*"([\w-]+)"/
+            services = Set(text.matches(of: program).map { String($0.output.1).replacing("-", with: "_") })
+        }
+    }
 
     struct Source {
         let path: String
@@ -53,12 +55,13 @@ import Testing
     }
 
     @Test func `modules import only what stands above them, and services never import each other`() throws {
-        for (folder, module) in Self.folders {
-            let rank = try #require(Self.order.firstIndex(of: module))
+        let declared = try Declared()
+        for (folder, module) in declared.folders where module.first != "C" || module == "Contracts" {
+            let rank = try #require(declared.order.firstIndex(of: module))
             for source in try Self.sources(under: folder) {
                 for imported in source.imports {
-                    #expect(!Self.services.contains(imported), "\(source.path) imports the service \(imported)")
-                    if let importedRank = Self.order.firstIndex(of: imported) {
+                    #expect(!declared.services.contains(imported), "\(source.path) imports the service \(imported)")
+                    if let importedRank = declared.order.firstIndex(of: imported) {
                         #expect(
                             importedRank < rank, "\(source.path) imports \(imported), which does not stand above it")
                     }
@@ -66,7 +69,28 @@ import Testing
             }
         }
         for source in try Self.sources(under: "Services") {
-            for imported in source.imports { #expect(!Self.services.contains(imported), "\(source.path): \(imported)") }
+            for imported in source.imports {
+                #expect(!declared.services.contains(imported), "\(source.path): \(imported)")
+            }
+        }
+    }
+
+    /// The rules above are only as good as the list that they go by.
+    @Test func `every source is of a module or a program that Package.swift declares`() throws {
+        let declared = try Declared()
+        #expect(
+            declared.order.count == declared.folders.count && declared.folders["Shared/Domain/Delivery"] == "Delivery")
+        for source in try Self.sources(under: "Shared") + Self.sources(under: "Shared", ".modulemap") {
+            #expect(
+                declared.folders.keys.contains { source.path.hasPrefix($0 + "/") },
+                "\(source.path) is of no module that the layering is checked for")
+        }
+        for source in try Self.sources(under: "Services") {
+            let program = String(source.path.split(separator: "/")[1]).replacing("-", with: "_")
+            #expect(declared.services.contains(program), "\(source.path) is of no program")
+        }
+        for (folder, module) in declared.folders {
+            #expect(folder.hasSuffix("/\(module)"), "the module \(module) lies in \(folder)")
         }
     }
 
@@ -166,15 +190,21 @@ import Testing
         #expect(count > 20)
     }
 
-    @Test func `every promise of the README names a test that exists`() throws {
-        let readme = try String(contentsOf: Self.root.appending(path: "README.md"), encoding: .utf8)
-        let tests = try Self.sources(under: "Tests").map(\.text).joined(separator: "\n")
-        let rows = readme.split(separator: "\n").filter { $0.hasPrefix("| ") && $0.contains("Tests") }
-        #expect(!rows.isEmpty, "the README has no table of guarantees")
-        for row in rows {
-            guard let cell = row.split(separator: "|").last(where: { $0.contains("Tests") }) else { continue }
-            for quoted in cell.matches(of: /“([^”]+)”/) {
-                #expect(tests.contains("`\(quoted.output.1)`"), "no test is called: \(quoted.output.1)")
+    @Test func `every promise names a test that its target has`() throws {
+        var sources: [String: String] = [:]
+        for file in ["README.md", "Shared/Guarantees.md"] {
+            let text = try String(contentsOf: Self.root.appending(path: file), encoding: .utf8)
+            let rows = text.split(separator: "\n").filter { $0.hasPrefix("| ") && $0.contains("Tests “") }
+            #expect(rows.count >= 8, "\(file) has no table of guarantees")
+            for row in rows {
+                let cell = try #require(row.split(separator: "|").last { $0.contains("Tests “") })
+                var target = ""
+                for match in cell.matches(of: /(?:(\w+Tests) )?“([^”]+)”/) {
+                    target = match.output.1.map(String.init) ?? target
+                    let tests = try sources[target] ?? Self.sources(under: "Tests/\(target)").map(\.text).joined()
+                    sources[target] = tests
+                    #expect(tests.contains("`\(match.output.2)`"), "\(target) has no test called: \(match.output.2)")
+                }
             }
         }
     }

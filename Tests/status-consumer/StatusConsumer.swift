@@ -69,7 +69,9 @@ struct Follower {
     private mutating func turn() async throws {
         switch try await consumer.next(max: 500, wait: .milliseconds(500)) {
         case .assigned(let partitions):
-            let cluster = try await consumer.clusterID(timeout: .seconds(30)) ?? ""
+            guard let cluster = try await consumer.clusterID(timeout: .seconds(30)) else {
+                throw CopyError("the broker does not tell which cluster it is: start again")
+            }
             guard clusterID.isEmpty || clusterID == cluster else {
                 throw CopyError("the broker is another cluster than before: start again")
             }

@@ -28,6 +28,27 @@ struct CopyPlace: ParsableArguments {
     }
 }
 
+/// A record as it was published, with the members that this program does not know.
+struct KeptRecord {
+    let state: DeliveryStatusRecord
+    let version: Int32
+    let text: String
+
+    private struct Own: Decodable {
+        let version: Int32
+    }
+
+    init(value: [UInt8]) throws {
+        state = try DeliveryStatusRecord(value: value)
+        version = try JSONDecoder().decode(Own.self, from: Data(value)).version
+        text = String(decoding: value, as: UTF8.self)
+    }
+
+    static func isOlder(_ a: KeptRecord, _ b: KeptRecord) -> Bool {
+        (a.state.incarnation, a.version, a.state.seq) < (b.state.incarnation, b.version, b.state.seq)
+    }
+}
+
 /// The copy, and how far it is.
 ///
 /// The positions stand beside the data and are written with it: what is before a position has been stored, whatever died.
@@ -69,30 +90,47 @@ struct StatusCopy: Sendable {
 
     /// One transaction: the records and how far they go.
     func store(_ records: [ConsumerRecord], of cluster: String) async throws {
-        var states: [DeliveryStatusRecord] = []
+        var states: [KeptRecord] = []
         var expired: [BlastID] = []
         var ends: [TopicPartition: Int64] = [:]
         for record in records {
             ends[record.topicPartition] = record.offset + 1
             guard let value = record.value else { continue }
             switch record.header("ce_type") {
-            case DeliveryStatusRecord.type: states.append(try DeliveryStatusRecord(value: value))
+            case DeliveryStatusRecord.type: states.append(try KeptRecord(value: value))
             case BlastExpiredRecord.type: expired.append(try BlastExpiredRecord(value: value).blast)
             default: break  // Somebody else's, or of a later version.
             }
         }
         try await database.withTransaction { connection in
+            try await Self.hold(states, expired, on: connection)
             if !expired.isEmpty { try await Self.forget(expired, on: connection) }
             try await Self.store(states, on: connection)
             try await Self.move(to: ends, of: cluster, on: connection)
         }
     }
 
+    /// One member forgets a blast while another stores its deliveries: whoever is second sees what the first has done.
+    private static func hold(
+        _ records: [KeptRecord], _ expired: [BlastID], on connection: PostgresConnection
+    ) async throws {
+        let kept = Set(records.map(\.state.delivery.blast)).subtracting(expired)
+        let forgotten = Set(expired)
+        let blasts = kept.map { ($0.description, false) } + forgotten.map { ($0.description, true) }
+        guard !blasts.isEmpty else { return }
+        _ = try await connection.query(
+            """
+            SELECT CASE WHEN b.id = ANY ($2::text[]) THEN pg_advisory_xact_lock(b.key)
+                        ELSE pg_advisory_xact_lock_shared(b.key) END
+              FROM (SELECT id, hashtextextended(id, 0) AS key FROM unnest($1::text[]) AS id ORDER BY key, id) b
+            """, [.textArray(blasts.map(\.0)), .textArray(forgotten.map(\.description))])
+    }
+
     /// A record replaces what is known only if it is newer: records may come twice and, after a fault, late.
-    private static func store(_ records: [DeliveryStatusRecord], on connection: PostgresConnection) async throws {
+    private static func store(_ records: [KeptRecord], on connection: PostgresConnection) async throws {
         // One statement takes one row per delivery; the order keeps two processes from waiting for each other.
-        let newest = Dictionary(grouping: records, by: \.delivery).compactMap { $0.value.max(by: isOlder) }
-            .sorted { $0.delivery < $1.delivery }
+        let newest = Dictionary(grouping: records, by: \.state.delivery)
+            .compactMap { $0.value.max(by: KeptRecord.isOlder) }.sorted { $0.state.delivery < $1.state.delivery }
         guard !newest.isEmpty else { return }
         _ = try await connection.query(
             """
@@ -107,16 +145,12 @@ struct StatusCopy: Sendable {
                    > (delivery.incarnation, delivery.version, delivery.seq)
             """,
             [
-                .uuidArray(newest.map { ($0.delivery.blast.high, $0.delivery.blast.low) }),
-                .int4Array(newest.map(\.delivery.recipientNumber)), .int4Array(newest.map(\.incarnation)),
-                .int4Array(newest.map { Int32($0.version) }), .int8Array(newest.map(\.seq)),
-                .int8Array(newest.map(\.facts.bits)),
-                .textArray(try newest.map { String(decoding: try $0.value(), as: UTF8.self) }),
+                .uuidArray(newest.map { ($0.state.delivery.blast.high, $0.state.delivery.blast.low) }),
+                .int4Array(newest.map(\.state.delivery.recipientNumber)),
+                .int4Array(newest.map(\.state.incarnation)), .int4Array(newest.map(\.version)),
+                .int8Array(newest.map(\.state.seq)), .int8Array(newest.map(\.state.facts.bits)),
+                .textArray(newest.map(\.text)),
             ])
-    }
-
-    private static func isOlder(_ a: DeliveryStatusRecord, _ b: DeliveryStatusRecord) -> Bool {
-        (a.incarnation, a.version, a.seq) < (b.incarnation, b.version, b.seq)
     }
 
     private static func forget(_ blasts: [BlastID], on connection: PostgresConnection) async throws {
@@ -156,7 +190,7 @@ struct StatusCopy: Sendable {
     func load(_ nextLine: () -> String?) async throws -> Int {
         try await database.withTransaction { connection in
             var header: SnapshotHeader?
-            var page: [DeliveryStatusRecord] = []
+            var page: [KeptRecord] = []
             var count = 0
             while let line = nextLine() {
                 let octets = Data(line.utf8)
@@ -165,13 +199,15 @@ struct StatusCopy: Sendable {
                     continue
                 }
                 if let end = try? JSONDecoder().decode(SnapshotEnd.self, from: octets), end.records == count {
+                    try await Self.hold(page, [], on: connection)
                     try await Self.store(page, on: connection)
                     try await Self.move(to: header, on: connection)
                     return count
                 }
-                page.append(try DeliveryStatusRecord(value: Array(line.utf8)))
+                page.append(try KeptRecord(value: Array(line.utf8)))
                 count += 1
                 if page.count == 1000 {
+                    try await Self.hold(page, [], on: connection)
                     try await Self.store(page, on: connection)
                     page = []
                 }

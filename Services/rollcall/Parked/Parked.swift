@@ -23,7 +23,9 @@ struct Parked: AsyncParsableCommand {
         @Flag(help: "One JSON object a line.") var json = false
 
         func run() async throws {
-            let records = try await Parked.withSource { source, _ in try await source.list(filter) }
+            let records = try await Parked.withSource { source, _ in
+                try await source.list(filter, limit: filter.limit ?? ParkedFilter.listMax)
+            }
             for record in records {
                 Terminal.say(json ? try record.json(headers: nil, withContent: false) : record.line)
             }
@@ -81,7 +83,7 @@ struct Parked: AsyncParsableCommand {
 
         func run() async throws {
             let refused = try await Parked.withSource { source, surroundings in
-                let records = try await all ? source.list(filter) : source.find(ids)
+                let records = try await all ? source.list(filter, limit: filter.limit) : source.find(ids)
                 let kafka = try surroundings.kafka()
                 let producer = try KafkaProducer(kafka, messageTimeout: .seconds(30))
                 // Two operators at once do one after the other.
@@ -90,7 +92,7 @@ struct Parked: AsyncParsableCommand {
                     connection: source.connection, scan: TopicScan(kafka: kafka), producer: producer,
                     actor: actor.name)
                 do {
-                    let refused = try await replayAll(records, replay)
+                    let refused = try await replayAll(records, source, replay)
                     await producer.close(timeout: .seconds(5))
                     return refused
                 } catch {
@@ -101,9 +103,12 @@ struct Parked: AsyncParsableCommand {
             guard refused == 0 else { throw Failure("\(refused) refused; they stay parked") }
         }
 
-        private func replayAll(_ records: [ParkedRecord], _ replay: ParkedReplay) async throws -> Int {
+        private func replayAll(
+            _ records: [ParkedRecord], _ source: ParkedSource, _ replay: ParkedReplay
+        ) async throws -> Int {
             var refused = 0
             for record in records {
+                let record = try await source.withContent(record)
                 let words: String
                 switch try await replay.replay(record, isDry: dryRun) {
                 case .replayed: words = "replayed"

@@ -15,10 +15,14 @@ struct ParkedFilter: ParsableArguments {
     @Option(help: "Only those of this partition.") var partition: Int32?
     @Option(help: "Only those that this service parked.") var service: String?
     @Flag(help: "Also those that were replayed already.") var replayed = false
-    @Option(help: "At most so many, the newest.") var limit = 1000
+    @Option(
+        help: "At most so many, the newest; a list without it shows \(ParkedFilter.listMax), --all takes everything.")
+    var limit: Int?
+
+    static let listMax = 1000
 
     func validate() throws {
-        guard limit > 0 else { throw ValidationError("--limit is a number from 1.") }
+        guard limit ?? 1 > 0 else { throw ValidationError("--limit is a number from 1.") }
     }
 
     struct Since: ExpressibleByArgument {
@@ -37,7 +41,7 @@ struct ParkedFilter: ParsableArguments {
     var sinceMicroseconds: Int64? { since?.microseconds }
 
     static var everything: ParkedFilter {
-        get throws { try ParkedFilter.parse(["--replayed", "--limit", String(Int.max)]) }
+        get throws { try ParkedFilter.parse(["--replayed"]) }
     }
 
     func passes(_ record: ParkedRecord, isReplayed: Bool) -> Bool {

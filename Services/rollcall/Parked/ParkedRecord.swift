@@ -56,7 +56,7 @@ struct ParkedRecord: Sendable {
     }
 
     /// A record of the dead-letter topic.
-    init?(deadLetter record: ConsumerRecord) {
+    init?(deadLetter record: ConsumerRecord, withContent: Bool) {
         guard let attributes = try? CloudEventAttributes(header: { record.header($0) }),
             attributes.type == DeadLetter.type
         else { return nil }
@@ -67,14 +67,14 @@ struct ParkedRecord: Sendable {
         origin = attributes.subject
         reason = record.header(DeadLetter.reasonHeader) ?? "no reason was given"
         key = nil
-        value = record.value
+        value = withContent ? record.value : nil
         headers = nil
         parkedAtMicroseconds = attributes.timeMicroseconds
     }
 
-    /// A row that the projector wrote.
+    /// A row that the projector wrote; without its octets, all three are nil.
     init(
-        _ kind: Kind, place: Place, reason: String, key: [UInt8]?, value: [UInt8]?, headers: [KafkaHeader],
+        _ kind: Kind, place: Place, reason: String, key: [UInt8]?, value: [UInt8]?, headers: [KafkaHeader]?,
         parkedAtMicroseconds: Int64
     ) {
         id = Self.id(kind, place)

@@ -251,6 +251,7 @@ class Bench:
         print(f"\nresident memory over the backlog of {events:,} events: {memory[len(memory) // 20]:.0f} MiB after a"
               f" twentieth, {memory[len(memory) // 2]:.0f} at half, {memory[-1]:.0f} at the end,"
               f" {max(memory):.0f} at most")
+        print(f"mib projector_rss_growth {max(memory) - memory[len(memory) // 20]:.0f}")
 
     def ratio(self, name, above, below):
         if above and below:

@@ -207,8 +207,13 @@ CREATE TABLE dead_letter (
     reported_at timestamptz,
     PRIMARY KEY (projection, cluster_id, topic, part, record_offset)
 );
-GRANT SELECT, INSERT ON late_event TO rollcall_projector;
-GRANT SELECT, INSERT, UPDATE (reported_at) ON dead_letter TO rollcall_projector;
+-- What is not yet on the dead-letter topic is looked for every second.
+CREATE INDEX dead_letter_unreported ON dead_letter (part, parked_at) WHERE reported_at IS NULL;
+-- Kept little longer than the event topic keeps its records.
+CREATE INDEX dead_letter_age ON dead_letter (parked_at);
+CREATE INDEX late_event_age ON late_event (seen_at);
+GRANT SELECT, INSERT, DELETE ON late_event TO rollcall_projector;
+GRANT SELECT, INSERT, UPDATE (reported_at), DELETE ON dead_letter TO rollcall_projector;
 
 -- Parked records that an operator put back on their topic, by the id of what was parked. Written by the operator's tool.
 CREATE TABLE parked_replay (
