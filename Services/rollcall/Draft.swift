@@ -131,9 +131,12 @@ struct Draft: AsyncParsableCommand {
         @OptionGroup var server: SenderServer
 
         func run() async throws {
-            try await server.client().post(
+            let client = try server.client()
+            let sent = try await client.post(
                 "v1/blasts/\(blast)/send", headers: ["Idempotency-Key": idempotencyKey ?? "draft-\(blast)"]
-            ).decoded(SentOrder.self).show()
+            ).decoded(SentOrder.self)
+            let now = try await client.get("v1/blasts/\(blast)").decoded(SenderBlast.self)
+            sent.show(at: now.state == "scheduled" ? now.send_at : nil)
         }
     }
 

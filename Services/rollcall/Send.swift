@@ -78,7 +78,7 @@ struct Send: AsyncParsableCommand {
         guard !draftOnly else { return Terminal.say("a draft, not sent") }
         try await client.post(
             "\(path)/send", headers: ["Idempotency-Key": idempotencyKey ?? UUID().uuidString]
-        ).decoded(SentOrder.self).show()
+        ).decoded(SentOrder.self).show(at: sendAt)
         if let report {
             try await BlastWatch(
                 client: report, blast: blast, vocabulary: vocabulary, untilSettled: false

@@ -3,15 +3,15 @@
 struct SentOrder: Decodable {
     let audience: Int
     let send_requested_at: String
-    let send_at: String?
     let approval_until: String?
 
-    func show() {
+    /// - Parameter sendAt: when it is to be sent, if later.
+    func show(at sendAt: String?) {
         let text =
             if let approval_until {
                 "ordered for \(audience) recipients; somebody else has to approve it until \(approval_until)"
-            } else if let send_at {
-                "ordered for \(audience) recipients, to be sent at \(send_at)"
+            } else if let sendAt {
+                "ordered for \(audience) recipients, to be sent at \(sendAt)"
             } else {
                 "sending to \(audience) recipients since \(send_requested_at)"
             }

@@ -15,8 +15,6 @@ struct SendOrder: Sendable {
         let chunks: Int64
         let links: Int64
         let send_requested_at: String
-        /// When it is to be sent, as it stands; left out when that is at once.
-        let send_at: String?
         /// Until then somebody else has to approve it; left out when nobody has to.
         let approval_until: String?
     }
@@ -80,7 +78,6 @@ struct SendOrder: Sendable {
         """
     private static let receipt = """
         SELECT b.blast_id, b.audience, b.send_requested_at, b.approval_until,
-               CASE WHEN b.send_at > b.send_requested_at THEN b.send_at END AS send_at,
                (SELECT count(*) FROM chunk c WHERE c.blast_id = b.blast_id) AS chunks,
                (SELECT count(*) FROM blast_link l WHERE l.blast_id = b.blast_id) AS links
           FROM blast b WHERE b.blast_id = $1
@@ -138,7 +135,6 @@ struct SendOrder: Sendable {
             blast_id: blast.description, audience: try row.int("audience"), chunks: try row.int("chunks"),
             links: try row.int("links"),
             send_requested_at: Timestamp.string(microseconds: try row.timestampMicroseconds("send_requested_at")),
-            send_at: try row.optionalTimestampMicroseconds("send_at").map { Timestamp.string(microseconds: $0) },
             approval_until: try row.optionalTimestampMicroseconds("approval_until").map {
                 Timestamp.string(microseconds: $0)
             })
