@@ -16,19 +16,17 @@ import botocore.compat
 import botocore.credentials
 from botocore.awsrequest import AWSRequest
 from twilio.request_validator import RequestValidator
+from werkzeug.datastructures import MultiDict
 
 
 def twilio(case):
-    parameters = {}
-    for name, value in case["parameters"]:
-        parameters.setdefault(name, []).append(value)
-    return RequestValidator(case["token"]).compute_signature(case["url"], parameters)
+    return RequestValidator(case["token"]).compute_signature(case["url"], MultiDict(case["parameters"]))
 
 
 def amazon(case):
     moment = datetime.datetime.fromtimestamp(case["time"], datetime.timezone.utc)
     botocore.auth.get_current_datetime = lambda *_, **__: moment.replace(tzinfo=None)
-    credentials = botocore.credentials.Credentials(case["key"], case["secret"], case["token"])
+    credentials = botocore.credentials.Credentials(case["key"], case["secret"], case.get("token"))
     request = AWSRequest("POST", case["url"], headers=dict(case["headers"]), data=case["body"].encode())
     botocore.auth.SigV4Auth(credentials, case["service"], case["region"]).add_auth(request)
     return request.headers["Authorization"]
