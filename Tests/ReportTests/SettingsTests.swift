@@ -175,8 +175,6 @@ extension ReportRig {
                 (#"{"vocabulary":"canonical","late_bounce":"shown","opens":"all","time_zone":"Mars"}"#, 422),
                 // Foundation takes it; PostgreSQL, which reckons quiet hours, does not.
                 (#"{"vocabulary":"canonical","late_bounce":"shown","opens":"all","time_zone":"GMT+0530"}"#, 422),
-                // Foundation takes it; PostgreSQL, which reckons quiet hours, does not.
-                (#"{"vocabulary":"canonical","late_bounce":"shown","opens":"all","time_zone":"GMT+0530"}"#, 422),
             ] {
                 #expect(try await rig.put("/v1/settings", body).status == status, "\(body)")
             }

@@ -42,7 +42,6 @@ struct DistrictSettings: Decodable, Sendable, Equatable {
     }
 
     /// Everything but the time zone, of which the database knows.
-    /// Everything but the time zone, of which the database knows.
     /// - Throws: `Problem` 422 for a value that is none.
     func check() throws(Problem) {
         try Self.check("vocabulary", vocabulary, StatusVocabulary.all.map(\.name))

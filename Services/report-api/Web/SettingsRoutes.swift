@@ -52,27 +52,6 @@ struct SettingsRoutes: Sendable {
         choices[setting]?.first { $0.value == value }?.label ?? value ?? ""
     }
 
-    private static let labels = [
-        "vocabulary": "Status words of", "late_bounce": "A message that was delivered and came back later",
-        "opens": "Opens that count", "time_zone": "Time zone",
-    ]
-    private static let choices: [String: [(value: String, label: String)]] = [
-        "vocabulary": StatusVocabulary.all.map { ($0.name, $0.title) },
-        "late_bounce": [
-            (StatusReading.LateBounce.frozen.rawValue, "stays delivered"),
-            (StatusReading.LateBounce.shown.rawValue, "shows as returned, unless it was opened"),
-        ],
-        "opens": [
-            (StatusReading.Opens.human.rawValue, "by people, as far as we can tell"),
-            (StatusReading.Opens.all.rawValue, "by people and by programs"),
-        ],
-    ]
-
-    /// A value of a setting in the form's own words.
-    private static func text(_ value: String?, of setting: String) -> String {
-        choices[setting]?.first { $0.value == value }?.label ?? value ?? ""
-    }
-
     private static func values(_ document: SettingsDocument, _ caller: Caller) -> PageValues {
         let times = LocalTime(zone: document.district.timeZone)
         let settings = document.settings
