@@ -93,7 +93,15 @@ private struct Snapshot {
 
     func apply(_ owner: PostgresConnection) async throws {
         let deletions = Self.tables.reversed().map { "DELETE FROM rollcall.\($0);" }.joined()
-        let insertions = Self.tables.map { "INSERT INTO rollcall.\($0) SELECT * FROM pg_temp.kept_\($0);" }.joined()
+        var insertions = ""
+        for table in Self.tables {
+            let columns = try await owner.query(
+                """
+                SELECT string_agg(format('%I', attname), ', ') AS list FROM pg_attribute
+                 WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+                """, [.text("rollcall.\(table)")])[0].string("list")
+            insertions += "INSERT INTO rollcall.\(table) (\(columns)) SELECT \(columns) FROM pg_temp.kept_\(table);"
+        }
         try await owner.execute(script: "BEGIN; \(deletions) \(insertions) COMMIT")
     }
 }
