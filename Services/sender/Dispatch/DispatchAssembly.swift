@@ -9,7 +9,9 @@ import ServiceLifecycle
 /// Puts the parts of dispatch together, in the order in which they must outlive each other: services stop in reverse, so
 /// the dispatcher ends first, its lease and the publishing of its facts after it, connections last.
 struct DispatchAssembly {
-    private static let databaseConnections = 10
+    private static let databaseConnections = 4
+    /// For the statements that every message goes through; each reaches its rows by key.
+    private static let deliveryConnections = 6
     /// A publisher holds rows while it waits for the broker.
     private static let messageTimeout = Duration.seconds(15)
 
@@ -20,6 +22,9 @@ struct DispatchAssembly {
     init(_ context: ProgramContext, _ configuration: SenderConfiguration) throws {
         let database = PostgresPool(
             context.settings.postgres(.dispatch, applicationName: "sender-dispatch"), size: Self.databaseConnections)
+        var byKey = context.settings.postgres(.dispatch, applicationName: "sender-deliveries")
+        byKey.plansByKey = true
+        let deliveries = PostgresPool(byKey, size: Self.deliveryConnections)
         context.readiness.add("postgres.dispatch") {
             _ = try await database.query("SELECT 1 FROM sender_lease LIMIT 1")
         }
@@ -43,11 +48,12 @@ struct DispatchAssembly {
             database: database, duration: configuration.lease, instance: InstanceName.current, logger: context.logger,
             lost: metrics.leaseLost)
         context.readiness.add("lease") { if await lease.current == nil { throw NotReady(reason: "no lease is held") } }
-        let facts = FactPublisher(database: database, producer: producer, metrics: metrics)
+        let facts = FactPublisher(database: deliveries, producer: producer, metrics: metrics)
         services =
             [
                 ClosingService { await producer.close(timeout: .seconds(3)) },
                 ClosingService { await database.close(grace: .seconds(2)) },
+                ClosingService { await deliveries.close(grace: .seconds(2)) },
                 Self.periodic(context, "facts", every: .milliseconds(100)) {
                     try await facts.publish()
                 } atStop: {
@@ -67,7 +73,7 @@ struct DispatchAssembly {
                     try await rates.look()
                     return false
                 },
-                Self.dispatcher(context, configuration, database, relays, rates, lease, slots, metrics),
+                Self.dispatcher(context, configuration, deliveries, relays, rates, lease, slots, metrics),
             ]
     }
 

@@ -155,10 +155,12 @@ struct Dispatcher: Service {
         _ recipients: [Recipient], of chunk: LeasedChunk, _ document: BlastDocument, _ token: LeaseToken, _ lane: Lane
     ) async throws {
         let now = WallClock.nowMicroseconds() / 1_000_000
-        var rest = recipients.map { recipient in
-            Prepared(
-                composer.compose(recipient, of: document, unixSeconds: now), recipient: recipient, attempt: 1,
-                chunk: chunk.number, deferrals: 0, isResend: false)
+        var rest = ThreadClock.charge(metrics.composing) {
+            recipients.map { recipient in
+                Prepared(
+                    composer.compose(recipient, of: document, unixSeconds: now), recipient: recipient, attempt: 1,
+                    chunk: chunk.number, deferrals: 0, isResend: false)
+            }
         }[...]
         while !rest.isEmpty {
             stuck[lane]?.turn()

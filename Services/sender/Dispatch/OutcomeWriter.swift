@@ -9,6 +9,8 @@ import Runtime
 /// the statement changes nothing the second time.
 actor OutcomeWriter {
     private static let batchMax = 500
+    /// How long the first outcome may wait for company: a write costs about the same for one as for twenty.
+    private static let patience = Duration.milliseconds(2)
 
     /// The machine says what a late answer may still change. What is taken back must have been written under the same
     /// token.
@@ -54,6 +56,7 @@ actor OutcomeWriter {
     private let logger: Logger
     private var pending: [Entry] = []
     private var isWriting = false
+    private var isWaiting = false
 
     init(database: PostgresPool, slots: HandOverSlots, logger: Logger) {
         self.database = database
@@ -66,9 +69,22 @@ actor OutcomeWriter {
         await withCheckedContinuation { continuation in
             pending.append((settlement, continuation))
             guard !isWriting else { return }
-            isWriting = true
-            Task { await writePending() }
+            if pending.count * 2 >= slots.inUse {
+                begin()
+            } else if !isWaiting {
+                isWaiting = true
+                Task {
+                    try? await Task.sleep(for: Self.patience)
+                    isWaiting = false
+                    if !isWriting, !pending.isEmpty { begin() }
+                }
+            }
         }
+    }
+
+    private func begin() {
+        isWriting = true
+        Task { await writePending() }
     }
 
     private func writePending() async {

@@ -17,6 +17,8 @@ struct SenderMetrics: Sendable {
     let operatorPause: Gauge
     let factsReported: Counter
     let malformed: Counter
+    /// Where the processor time goes; connections and the database's clients have threads of their own.
+    let composing: Counter
     private let registry: Metrics
 
     init(_ registry: Metrics) {
@@ -53,6 +55,9 @@ struct SenderMetrics: Sendable {
             "rollcall_sender_operator_pause", help: "1 while operators stop all sending.")
         factsReported = registry.counter(
             "rollcall_sender_facts_reported_total", help: "Delivery events acknowledged by the broker.")
+        composing = registry.counter(
+            "rollcall_sender_cpu_microseconds_total", help: "Processor time by stage of the work.",
+            labels: ["stage": "compose"])
         malformed = registry.counter(
             "rollcall_sender_malformed_records_total", help: "Records that break their contract and were passed over.")
     }

@@ -122,7 +122,8 @@ struct MessageComposer: Sendable {
             html: rendered.html.map { document.isTracked ? tracked($0, delivery, document) : $0 }, boundary: messageID)
         message.replyTo = document.replyTo
         message.attachments = document.attachments
-        message.extraHeaders = [("X-Rollcall-Delivery", token(.delivery, delivery, document))]
+        let tag = token(.delivery, delivery, document)
+        message.extraHeaders = [("X-Rollcall-Delivery", tag)]
         if !document.isEmergency, document.offersUnsubscribe {
             message.unsubscribeURLs = ["\(publicURL)/u/\(token(.unsubscribe, delivery, document))"]
             message.oneClickUnsubscribe = true
@@ -135,7 +136,7 @@ struct MessageComposer: Sendable {
                     envelope: SMTPEnvelope(
                         sender: "\(sender)@\(bounceDomain)", recipient: address.wireForm,
                         envelopeID: "\(delivery)"),
-                    octets: octets, from: from.address.wireForm, tag: token(.delivery, delivery, document)))
+                    octets: octets, from: from.address.wireForm, tag: tag))
         } catch {
             return .failure(CompositionFault(fact: .notSent, reason: "the message cannot be built: \(error.reason)"))
         }

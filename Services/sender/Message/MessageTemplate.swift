@@ -21,9 +21,9 @@ struct MessageTemplate: Sendable {
         var description: String { "\(part.rawValue): \(reason)" }
     }
 
-    private let subject: MustacheTemplate
-    private let html: MustacheTemplate?
-    private let text: MustacheTemplate?
+    private let subject: ParsedTemplate
+    private let html: ParsedTemplate?
+    private let text: ParsedTemplate?
     /// Whether a personal link may stand in it.
     let hasPersonalLinks: Bool
 
@@ -45,12 +45,14 @@ struct MessageTemplate: Sendable {
             subject: subject.render(present), html: html?.render(present), text: text?.render(present))
     }
 
-    private static func parse(_ template: String, _ part: Part) throws(Fault) -> MustacheTemplate {
+    private static func parse(_ template: String, _ part: Part) throws(Fault) -> ParsedTemplate {
         try checkTags(template, part)
         do {
             // The pragma stands on a line of its own, which Mustache removes.
             let type = part == .html ? MarkupContent.registeredName : "TEXT"
-            return try MustacheTemplate(string: "{{% CONTENT_TYPE:\(type)}}\n" + template)
+            return ParsedTemplate(
+                mustache: try MustacheTemplate(string: "{{% CONTENT_TYPE:\(type)}}\n" + template),
+                plain: PlainTemplate(template, isMarkup: part == .html))
         } catch let error as MustacheTemplate.ParserError {
             let place = "line \(error.context.lineNumber - 1), column \(error.context.columnNumber)"
             throw Fault(part: part, reason: "\(place): \(explain(error.error))")
@@ -89,6 +91,14 @@ struct MessageTemplate: Sendable {
         default: "is not a Mustache template"
         }
     }
+}
+
+/// One part: by itself where it is simple, else by Mustache.
+private struct ParsedTemplate: Sendable {
+    let mustache: MustacheTemplate
+    let plain: PlainTemplate?
+
+    func render(_ values: [String: Any]) -> String { plain?.render(values) ?? mustache.render(values) }
 }
 
 /// How merge values are escaped in HTML: by octets, where Mustache's own way goes by `Character`.

@@ -7,8 +7,7 @@ enum ReturnPath {
     /// `b+<token>`: blast, recipient, key number and 56 bits of the delivery token's MAC in lower-case base32; 47
     /// octets. Whoever gets a bounce for it can tell the delivery, and whether we wrote it.
     static func localPart(district: DistrictID, delivery: DeliveryID, keys: TokenKeys) -> String {
-        let token = keys.sign(LinkToken(purpose: .delivery, district: district, delivery: delivery))
-        let signed = Base64URL.decode(token) ?? []
+        let signed = keys.signed(LinkToken(purpose: .delivery, district: district, delivery: delivery))
         return "b+" + Base32.encode(identity(of: delivery) + signed.prefix(1) + signed.suffix(16).prefix(7))
     }
 

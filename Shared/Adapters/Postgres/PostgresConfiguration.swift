@@ -24,6 +24,11 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible {
     /// stopped in the middle must not keep its row locks from the one that takes over.
     static let idleTransactionTimeout: Duration = .seconds(20)
 
+    /// Plans are made once per statement and connection, and go by indexes. For sessions whose every statement reaches few
+    /// rows by a full key: without it, a plan made while a day's tables were empty, or had no statistics yet, reads them
+    /// whole once they are full, and statements with arrays are planned again each time they run.
+    public var plansByKey = false
+
     /// How much longer than `statementTimeout` the client waits for an answer.
     var answerMargin: Duration = .seconds(5)
 
@@ -49,7 +54,7 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible {
 
     /// libpq's connection string.
     var connectionString: String {
-        let settings: [(name: String, value: String)] = [
+        var settings: [(name: String, value: String)] = [
             ("search_path", searchPath),
             ("statement_timeout", String(statementTimeout?.wholeMilliseconds ?? 0)),
             ("idle_in_transaction_session_timeout", String(Self.idleTransactionTimeout.wholeMilliseconds)),
@@ -61,6 +66,12 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible {
             ("timezone", "UTC"),
             ("bytea_output", "hex"),
         ]
+        if plansByKey {
+            settings += [
+                ("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"), ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"), ("enable_material", "off"),
+            ]
+        }
         let options = settings.map { "-c \($0.name)=\(Self.escaped($0.value, [" ", "\\"]))" }.joined(separator: " ")
         let keywords: [(name: String, value: String)] = [
             ("host", host), ("port", String(port)), ("dbname", database), ("user", user), ("password", password),

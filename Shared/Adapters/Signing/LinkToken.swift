@@ -26,10 +26,13 @@ public struct TokenKeys: Sendable {
     }
 
     /// Signs what `token` says, as URL-safe text without padding.
-    public func sign(_ token: LinkToken) -> String {
+    public func sign(_ token: LinkToken) -> String { Base64URL.encode(signed(token)) }
+
+    /// The octets of the same: key number, what the token says, MAC.
+    public func signed(_ token: LinkToken) -> [UInt8] {
         var bytes = [current] + token.payload
         if let key = keys[current] { bytes += Self.mac(bytes, key) }
-        return Base64URL.encode(bytes)
+        return bytes
     }
 
     /// The token that `text` proves, or nil. Compared in constant time; no reason is given.

@@ -57,7 +57,7 @@ class Bench:
             self.add("sender, attempts not durable", sessions, self.run_sender(sessions, messages, octets, False))
 
     def print_table(self):
-        parts = ["sink", "source", "postgres", "broker", "librdkafka", "sql client", "smtp", "render", "encode",
+        parts = ["sink", "source", "postgres", "broker", "librdkafka", "sql client", "smtp", "compose",
                  "other"]
         print("\nprocessor time in core-microseconds per message, by part")
         print(f"{'':30}{'sessions':>9}{'messages/s':>11}{'s':>6}{'MiB':>5} |"

@@ -1,0 +1,79 @@
+import Mail
+
+/// A Mustache template of texts and plain tags (`{{name}}`, `{{{name}}}`) only, cut up once and joined per recipient.
+///
+/// It renders octet for octet what Mustache does. Whatever it is not sure of it leaves to Mustache: sections, comments,
+/// dotted names, transforms, tags beside characters that might combine with a brace, and values that are no text.
+struct PlainTemplate: Sendable {
+    private enum Piece: Sendable {
+        case text([UInt8])
+        case value(name: String, isEscaped: Bool)
+    }
+
+    private var pieces: [Piece] = []
+    private var textOctets = 0
+
+    /// Nil when there is anything else in it. The template has to be one that Mustache accepts.
+    /// - Parameter isMarkup: values of `{{name}}` are escaped.
+    init?(_ template: String, isMarkup: Bool) {
+        let octets = Array(template.utf8)
+        var copied = 0
+        var index = 0
+        while let open = Self.find(0x7B, in: octets, from: index) {
+            let depth = octets[open...].starts(with: [0x7B, 0x7B, 0x7B]) ? 3 : 2
+            guard let (name, end) = Self.tag(in: octets, from: open + depth, depth),
+                open == 0 || octets[open - 1] < 0x80, end == octets.count || octets[end] < 0x80
+            else { return nil }
+            append(octets[copied..<open])
+            pieces.append(.value(name: name, isEscaped: isMarkup && depth == 2))
+            index = end
+            copied = end
+        }
+        append(octets[copied...])
+    }
+
+    /// Nil when a value is no text.
+    func render(_ values: [String: Any]) -> String? {
+        var octets: [UInt8] = []
+        octets.reserveCapacity(textOctets + 256)
+        for piece in pieces {
+            switch piece {
+            case .text(let text): octets += text
+            case .value(let name, let isEscaped):
+                guard let value = values[name] else { continue }
+                guard let text = value as? String else { return nil }
+                octets += (isEscaped ? MarkupText.escape(text) : text).utf8
+            }
+        }
+        return String(decoding: octets, as: UTF8.self)
+    }
+
+    private mutating func append(_ text: ArraySlice<UInt8>) {
+        guard !text.isEmpty else { return }
+        pieces.append(.text(Array(text)))
+        textOctets += text.count
+    }
+
+    /// Where two of `brace` stand next.
+    private static func find(_ brace: UInt8, in octets: [UInt8], from start: Int) -> Int? {
+        var index = start
+        while index + 1 < octets.count {
+            if octets[index] == brace, octets[index + 1] == brace { return index }
+            index += 1
+        }
+        return nil
+    }
+
+    /// The name of the tag that is open at `start`, and where the text behind it begins.
+    private static func tag(in octets: [UInt8], from start: Int, _ depth: Int) -> (name: String, end: Int)? {
+        guard let close = find(0x7D, in: octets, from: start) else { return nil }
+        let name = octets[start..<close].drop { $0 == 0x20 }.reversed().drop { $0 == 0x20 }.reversed()
+        let isPlain = name.allSatisfy { octet in
+            (0x30...0x39).contains(octet) || (0x61...0x7A).contains(octet | 0x20) || octet == 0x5F
+        }
+        guard isPlain, !name.isEmpty, depth == 2 || octets[close...].starts(with: [0x7D, 0x7D, 0x7D]) else {
+            return nil
+        }
+        return (String(decoding: Array(name), as: UTF8.self), close + depth)
+    }
+}
