@@ -15,8 +15,10 @@ struct ExpiryPublisher: Sendable {
     /// - Parameters:
     ///   - parts: the partitions of this owner.
     ///   - restarts: how often the event history restarted: each time may have emptied the topic.
-    func publish(_ parts: Set<Int32>, restarts: Int64) async throws {
-        let due = try await expired(restarts: restarts).filter { record in
+    ///   - again: what was announced within this time is announced once more: an earlier owner's late progress may stand
+    ///     behind it.
+    func publish(_ parts: Set<Int32>, restarts: Int64, again: Duration? = nil) async throws {
+        let due = try await expired(restarts: restarts, again: again).filter { record in
             parts.contains(Int32(Murmur2.partition(of: record.key, count: Topic.blastProgress.partitions)))
         }
         for start in stride(from: 0, to: due.count, by: 1000) {
@@ -33,18 +35,20 @@ struct ExpiryPublisher: Sendable {
     }
 
     /// Expired and not announced since the last restart; what expired longer ago than the topic keeps is left alone.
-    private func expired(restarts: Int64) async throws -> [BlastExpiredRecord] {
+    private func expired(restarts: Int64, again: Duration?) async throws -> [BlastExpiredRecord] {
         try await database.query(
             """
             SELECT b.blast_id, b.district_id, b.expires_at FROM blast b
              WHERE b.expires_at <= clock_timestamp() AND b.expires_at > clock_timestamp() - $3 * interval '1 second'
                AND NOT EXISTS (SELECT FROM blast_expiry e
-                                WHERE e.projection = $1 AND e.blast_id = b.blast_id AND e.restarts >= $2)
+                                WHERE e.projection = $1 AND e.blast_id = b.blast_id AND e.restarts >= $2
+                                  AND e.announced_at < clock_timestamp() - $4 * interval '1 second')
              ORDER BY b.expires_at
             """,
             [
                 .text(projection), .int(restarts),
                 .double(Double(Topic.blastProgress.retention.components.seconds)),
+                .double(Double((again ?? .zero).components.seconds)),
             ]
         ).map { row in
             BlastExpiredRecord(

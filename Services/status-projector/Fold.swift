@@ -53,6 +53,7 @@ struct Fold: Sendable {
     private(set) var changes: [Change] = []
     /// Deliveries whose state changed, in order of their first change.
     private(set) var changed: [DeliveryID] = []
+    private var hasChanged: Set<DeliveryID> = []
     /// Events that name a delivery without a row.
     private(set) var late: [ReadEvent] = []
     /// Events whose district is not the delivery's.
@@ -99,7 +100,7 @@ struct Fold: Sendable {
         seq += 1
         after.changedAtMicroseconds = Self.latest(before.changedAtMicroseconds, event.occurredAtMicroseconds)
         after.lastSeq = seq
-        if (before.lastSeq ?? 0) <= startSeq { changed.append(event.delivery) }
+        if hasChanged.insert(event.delivery).inserted { changed.append(event.delivery) }
         states[event.delivery] = after
         changes.append(
             Change(

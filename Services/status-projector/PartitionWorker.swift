@@ -112,8 +112,8 @@ actor PartitionWorker {
             records = records.dropFirst()
         }
         records = records.drop { $0.offset < ownership.nextOffset }
-        guard !records.isEmpty else { return .projected }
-        let batch = records.count == piece.records.count ? piece.batch : ReadBatch(records)
+        guard let first = records.first else { return .projected }
+        let batch = piece.batch.starting(at: first.offset)
         let fold = try await commitWhilePublishing(batch, then: then)
         FaultPoint.reach("projector.after-commit")
         ownership.nextOffset = batch.tail.nextOffset
@@ -140,7 +140,7 @@ actor PartitionWorker {
         async let publication: Void = publishPending()
         do {
             let ready =
-                if let prepared, prepared.batch.tail.nextOffset == batch.tail.nextOffset { prepared } else {
+                if let prepared, prepared.batch.hasSameRecords(as: batch) { prepared } else {
                     try await store.prepare(batch, by: ownership)
                 }
             prepared = nil

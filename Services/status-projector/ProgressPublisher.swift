@@ -21,6 +21,7 @@ struct ProgressPublisher: Service {
         var published: [BlastID: Int] = [:]
         var restarts: Int64 = 0
         var nextSweep = ContinuousClock.now
+        var repairs = ZombieRepairs(horizon: configuration.zombieHorizon)
         let outage = OutageLog("publishing progress", logger: context.logger)
         try await everyInterval(.seconds(1)) {
             let parts = owned.current
@@ -30,8 +31,11 @@ struct ProgressPublisher: Service {
                 return
             }
             do {
+                let began = ContinuousClock.now
+                repairs.taken(at: owned.since)
+                let isRepair = repairs.areDue(at: began)
                 let known = try await historyRestarts()
-                if known != restarts {
+                if known != restarts || isRepair {
                     published = [:]
                     nextSweep = .now
                 }
@@ -42,9 +46,10 @@ struct ProgressPublisher: Service {
                 if isSweep {
                     try await ExpiryPublisher(
                         projection: configuration.projection, database: database, producer: producer
-                    ).publish(parts, restarts: restarts)
+                    ).publish(parts, restarts: restarts, again: isRepair ? configuration.zombieHorizon * 2 : nil)
                     nextSweep = .now + configuration.progressSweep
                 }
+                repairs.done(at: began)
                 outage.worked()
             } catch {
                 outage.failed(error)
@@ -62,33 +67,53 @@ struct ProgressPublisher: Service {
 
     /// - Parameter published: a digest of the counts last published, by blast.
     private func publishProgress(_ parts: Set<Int32>, isSweep: Bool, _ published: inout [BlastID: Int]) async throws {
+        var seen: Set<BlastID> = []
+        var after: BlastID?
+        repeat {
+            let page = try await progress(after: after, isSweep: isSweep)
+            let due = page.filter { record in
+                seen.insert(record.blast)
+                guard !record.counts.isEmpty, published[record.blast] != record.counts.hashValue else { return false }
+                let part = Murmur2.partition(of: record.key, count: Topic.blastProgress.partitions)
+                return parts.contains(Int32(part))
+            }
+            try await producer.send(try due.map { try ProducerRecord($0) })
+            for record in due { published[record.blast] = record.counts.hashValue }
+            after = page.count < Self.pageBlasts ? nil : page.last?.blast
+        } while after != nil
+        if isSweep { published = published.filter { seen.contains($0.key) } }
+    }
+
+    /// Blasts whose counts are in memory at once: the kept ones of 60 days may be very many.
+    private static let pageBlasts = 500
+
+    /// The counts of the next blasts, in the order of their ids.
+    private func progress(after: BlastID?, isSweep: Bool) async throws -> [BlastProgressRecord] {
         let rows = try await database.query(
             """
-            SELECT b.blast_id, b.district_id, b.audience, c.facts, sum(c.n) AS n, statement_timestamp()
-              FROM blast b JOIN blast_count c ON c.blast_id = b.blast_id
-             WHERE b.state <> 'draft' AND (b.expires_at IS NULL OR b.expires_at > clock_timestamp())
-               AND ($1 OR b.sending_ended_at IS NULL OR b.sending_ended_at > clock_timestamp() - interval '1 day')
-             GROUP BY b.blast_id, b.district_id, b.audience, c.facts HAVING sum(c.n) <> 0
-            """, [.bool(isSweep)])
-        var progress: [BlastID: (district: DistrictID, audience: Int64, counts: [DeliveryFacts: Int64])] = [:]
+            SELECT b.blast_id, b.district_id, b.audience, c.facts, coalesce(sum(c.n), 0) AS n, statement_timestamp()
+              FROM (SELECT blast_id, district_id, audience FROM blast
+                     WHERE state <> 'draft' AND (expires_at IS NULL OR expires_at > clock_timestamp())
+                       AND ($1 OR sending_ended_at IS NULL OR sending_ended_at > clock_timestamp() - interval '1 day')
+                       AND ($2 IS NULL OR blast_id > $2) ORDER BY blast_id LIMIT $3) b
+              LEFT JOIN blast_count c ON c.blast_id = b.blast_id
+             GROUP BY b.blast_id, b.district_id, b.audience, c.facts ORDER BY b.blast_id
+            """, [.bool(isSweep), .uuid(after), .int(Int64(Self.pageBlasts))])
+        var page: [(blast: BlastID, district: DistrictID, audience: Int64, counts: [DeliveryFacts: Int64])] = []
         for row in rows {
             let blast = try row[0].blastID()
-            var state = try progress[blast] ?? (DistrictID(try row[1].int()), try row[2].int(), [:])
-            state.counts[DeliveryFacts(bits: try row[3].int())] = try row[4].int()
-            progress[blast] = state
+            if page.last?.blast != blast {
+                page.append((blast, DistrictID(try row[1].int()), try row[2].int(), [:]))
+            }
+            let n = try row[4].int()
+            if n != 0 { page[page.count - 1].counts[DeliveryFacts(bits: try row[3].int())] = n }
         }
-        guard let now = try rows.first?[5].timestampMicroseconds() else { return }
-        let due = progress.compactMap { blast, state -> BlastProgressRecord? in
-            guard published[blast] != state.counts.hashValue else { return nil }
-            let record = BlastProgressRecord(
-                blast: blast, district: state.district, audience: state.audience, counts: state.counts,
+        guard let now = try rows.first?[5].timestampMicroseconds() else { return [] }
+        return page.map { blast in
+            BlastProgressRecord(
+                blast: blast.blast, district: blast.district, audience: blast.audience, counts: blast.counts,
                 atMicroseconds: now)
-            let part = Murmur2.partition(of: record.key, count: Topic.blastProgress.partitions)
-            return parts.contains(Int32(part)) ? record : nil
         }
-        try await producer.send(try due.map { try ProducerRecord($0) })
-        for record in due { published[record.blast] = record.counts.hashValue }
-        if isSweep { published = published.filter { progress[$0.key] != nil } }
     }
 
     /// Parked records also appear on the dead letter topic, each with an id that names where it came from.
@@ -124,4 +149,27 @@ struct ProgressPublisher: Service {
                 .int8Array(try rows.map { try $0.int("record_offset") }),
             ])
     }
+}
+
+/// When everything has to be said again because an earlier owner may have spoken last.
+///
+/// A stopped or slow owner has counts read and queued that reach the topic behind the new owner's. Readers go by `as_of`,
+/// but compaction keeps what stands last. After every taking of partitions everything is said once more when nobody can
+/// wake up any more.
+struct ZombieRepairs: Sendable {
+    let horizon: Duration
+    private var known: ContinuousClock.Instant?
+    private var due: [ContinuousClock.Instant] = []
+
+    init(horizon: Duration) { self.horizon = horizon }
+
+    mutating func taken(at instant: ContinuousClock.Instant) {
+        guard instant != known else { return }
+        known = instant
+        due.append(instant + horizon)
+    }
+
+    func areDue(at now: ContinuousClock.Instant) -> Bool { due.contains { $0 <= now } }
+
+    mutating func done(at now: ContinuousClock.Instant) { due.removeAll { $0 <= now } }
 }

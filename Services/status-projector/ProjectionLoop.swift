@@ -8,9 +8,12 @@ import Synchronization
 
 /// The partitions this process owns now, shared with the progress publisher.
 final class OwnedPartitions: Sendable {
-    private let parts = Mutex<Set<Int32>>([])
-    func set(_ parts: Set<Int32>) { self.parts.withLock { $0 = parts } }
-    var current: Set<Int32> { parts.withLock { $0 } }
+    private let state = Mutex<(parts: Set<Int32>, since: ContinuousClock.Instant)>(([], .now))
+
+    func set(_ parts: Set<Int32>) { state.withLock { $0 = (parts, .now) } }
+    var current: Set<Int32> { state.withLock(\.parts) }
+    /// When they were taken.
+    var since: ContinuousClock.Instant { state.withLock(\.since) }
 }
 
 /// Reads delivery events as a member of the consumer group and drives one worker per owned partition.
@@ -55,6 +58,8 @@ struct ProjectionLoop: Service {
                     outage.worked()
                     backoff.reset()
                 }
+            } catch is HistoryRestarted {
+                context.logger.warning("joining the group again to check every partition")
             } catch is ProjectionStore.Fenced {
                 metrics.fenced.increment()
                 context.logger.warning("fenced by another owner; joining the group again")
@@ -86,6 +91,8 @@ struct ProjectionLoop: Service {
         owned.set([])
         await consumer.close()
     }
+
+    private struct HistoryRestarted: Error {}
 
     /// One membership in the group, from joining to leaving.
     private struct Session {
@@ -148,11 +155,10 @@ struct ProjectionLoop: Service {
             guard let cluster = try await consumer.clusterID(timeout: .seconds(5)) else {
                 throw KafkaError(code: .timedOut, reason: "the broker does not tell its cluster id")
             }
+            try await requirePartitions()
             clusterID = cluster
             workers = [:]
-            for partition in partitions {
-                workers[partition.partition] = try await acquire(partition.partition, restart: nil)
-            }
+            for partition in partitions { workers[partition.partition] = try await acquire(partition.partition) }
             try await assign()
             isAssigned = true
             loop.owned.set(Set(workers.keys))
@@ -160,7 +166,20 @@ struct ProjectionLoop: Service {
                 "partitions assigned", metadata: ["kafka.partitions": "\(workers.keys.sorted())"])
         }
 
-        private func acquire(_ part: Int32, restart: String?) async throws -> PartitionWorker {
+        /// Another number of partitions puts deliveries on other partitions than their earlier events.
+        private func requirePartitions() async throws {
+            let source = loop.configuration.source
+            let count = try await consumer.partitionCount(of: source.name, timeout: .seconds(5))
+            guard let count, count != source.partitions else { return }
+            throw KafkaError(
+                code: .invalidConfiguration,
+                reason: "\(source.name) has \(count) partitions, this version needs \(source.partitions): a key must "
+                    + "never change its partition, so nothing is projected until the topic is as "
+                    + "'rollcall topics apply' makes it")
+        }
+
+        /// - Parameter restart: why the event history counts as restarted, when it does.
+        private func own(_ part: Int32, restart: String? = nil) async throws -> Ownership {
             let ownership = try await loop.store.acquire(
                 part: part, clusterID: clusterID, restart: restart)
             if let reason = ownership.restartReason {
@@ -171,9 +190,14 @@ struct ProjectionLoop: Service {
                         "kafka.partition": "\(part)", "reason": "\(reason)", "incarnation": "\(ownership.incarnation)",
                     ])
             }
+            return ownership
+        }
+
+        private func acquire(_ part: Int32) async throws -> PartitionWorker {
+            let producer = loop.producer
             let worker = PartitionWorker(
-                ownership, store: loop.store,
-                publisher: StatusPublisher(producer: loop.producer, encoding: loop.metrics.encoding),
+                try await own(part), store: loop.store,
+                publisher: StatusPublisher(send: { try await producer.send($0) }, encoding: loop.metrics.encoding),
                 metrics: loop.metrics, tailDeadline: loop.configuration.tailDeadline)
             try await worker.recover()
             return worker
@@ -210,9 +234,9 @@ struct ProjectionLoop: Service {
             }
             let next = try await following.value
             if case .idle = next.step { ahead = nil } else { ahead = next }
-            for part in restarted { try await restart(part, reason: "another record stands where ours was") }
+            try await restart(restarted, reason: "another record stands where ours was")
             var advice: [TopicPartition: Int64] = [:]
-            for part in batches.keys where !restarted.contains(part) {
+            for part in batches.keys {
                 guard let worker = workers[part] else { continue }
                 advice[TopicPartition(topic: loop.configuration.source.name, partition: part)] =
                     await worker.ownership.nextOffset
@@ -220,9 +244,12 @@ struct ProjectionLoop: Service {
             try? await consumer.commit(advice)
         }
 
-        private mutating func restart(_ part: Int32, reason: String) async throws {
-            workers[part] = try await acquire(part, restart: reason)
-            try await assign()
+        /// Ends the session: where one partition is made anew, the others may be as well, and only a new session checks
+        /// the tail of each.
+        private func restart(_ parts: [Int32], reason: String) async throws {
+            guard !parts.isEmpty else { return }
+            for part in parts { _ = try await own(part, restart: reason) }
+            throw HistoryRestarted()
         }
 
         private mutating func outOfRange(_ partition: TopicPartition) async throws {
@@ -234,17 +261,17 @@ struct ProjectionLoop: Service {
                 try await assign()
             } else if low > nextOffset {
                 try await restart(
-                    partition.partition,
+                    [partition.partition],
                     reason: "retention overtook the projector: \(low - nextOffset) records are gone")
             } else {
-                try await restart(partition.partition, reason: "the topic ends before the last projected record")
+                try await restart([partition.partition], reason: "the topic ends before the last projected record")
             }
         }
 
-        private mutating func ended(_ partition: TopicPartition, _ nextOffset: Int64) async throws {
+        private func ended(_ partition: TopicPartition, _ nextOffset: Int64) async throws {
             guard let worker = workers[partition.partition] else { return }
             if await worker.isAwaitingTail, nextOffset < (await worker.ownership.nextOffset) {
-                try await restart(partition.partition, reason: "the topic ends before the last projected record")
+                try await restart([partition.partition], reason: "the topic ends before the last projected record")
             } else {
                 try await worker.flush()
             }
@@ -273,9 +300,23 @@ struct ProjectionLoop: Service {
             guard cluster == clusterID else {
                 throw KafkaError(code: .transport, reason: "the broker is another cluster than before")
             }
-            for (part, worker) in workers where await worker.isTailOverdue {
-                try await restart(part, reason: "the last projected record cannot be read")
+            try await restart(try await unreadableTails(), reason: "the last projected record cannot be read")
+        }
+
+        /// Partitions whose leader answers and still does not bring the last projected record. While there is no leader,
+        /// or none that answers, nothing is known about the topic.
+        private func unreadableTails() async throws -> [Int32] {
+            var overdue: [Int32] = []
+            for (part, worker) in workers where await worker.isAwaitingTail {
+                let partition = TopicPartition(topic: loop.configuration.source.name, partition: part)
+                do {
+                    _ = try await consumer.leaderWatermarks(partition, timeout: .seconds(1))
+                    if await worker.isTailOverdue { overdue.append(part) }
+                } catch is KafkaError {
+                    await worker.postponeTailDeadline()
+                }
             }
+            return overdue
         }
     }
 }

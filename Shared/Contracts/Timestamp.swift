@@ -41,7 +41,7 @@ public enum Timestamp {
             let day = number(8..<10), bytes[10] == 0x54 || bytes[10] == 0x74, let hour = number(11..<13),
             bytes[13] == 0x3a, let minute = number(14..<16), bytes[16] == 0x3a, let second = number(17..<19)
         else { return nil }
-        guard year >= 1970, (1...12).contains(month), day >= 1, day <= daysIn(month: month, year: year), hour < 24,
+        guard (1...12).contains(month), day >= 1, day <= daysIn(month: month, year: year), hour < 24,
             minute < 60, second <= 60
         else { return nil }
         var index = 19
@@ -59,8 +59,12 @@ public enum Timestamp {
         }
         guard index < bytes.count, let offset = zoneOffset(bytes[index...]) else { return nil }
         let seconds = days(year: year, month: month, day: day) * 86400 + hour * 3600 + minute * 60 + second - offset
+        // Only with its zone does the text say in which year it lies.
+        guard (0..<endOfYear9999).contains(seconds) else { return nil }
         return seconds * 1_000_000 + fraction
     }
+
+    private static let endOfYear9999: Int64 = 253_402_300_800
 
     private static func zoneOffset(_ zone: ArraySlice<UInt8>) -> Int64? {
         if zone.elementsEqual([0x5a]) || zone.elementsEqual([0x7a]) { return 0 }

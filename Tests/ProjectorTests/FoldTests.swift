@@ -40,6 +40,20 @@ import Testing
         #expect(fold.countDeltas.map(\.n) == [-1, 1])
     }
 
+    @Test func `a change is written and counted whatever sequence number the delivery had before`() {
+        let id = DeliveryID(blast: Self.blast, recipientNumber: 1)
+        for before: Int64? in [nil, 3, 10, 11, 500] {
+            var states = Self.fresh(1...1)
+            states[id]?.lastSeq = before
+            var fold = Fold(states: states, seq: 10)
+            fold.apply(Self.event(1, .sent, 1))
+            fold.apply(Self.event(1, .opened, 2))
+            #expect(fold.changes.count == 2)
+            #expect(fold.changed == [id], "last_seq \(before ?? 0)")
+            #expect(fold.countDeltas.map(\.n).reduce(0, +) == 0 && fold.countDeltas.count == 2)
+        }
+    }
+
     @Test func `a repeated event changes nothing`() {
         var fold = Fold(states: Self.fresh(1...1), seq: 0)
         fold.apply(Self.event(1, .sent, 1))

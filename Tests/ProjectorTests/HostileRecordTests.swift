@@ -14,14 +14,46 @@ import Testing
         case applied
     }
 
+    /// Where a record stands.
+    private struct Place: Hashable {
+        let part: Int32
+        let offset: Int64
+    }
+
     /// One record in octets, as any client can write it.
     private struct Raw {
-        var key: [UInt8]? = Array("k".utf8)
+        var key: [UInt8]?
+        /// Nil: where the key belongs, as producers do it.
+        var partition: Int32?
         var value: [UInt8]? = Array(#"{"district":1,"fact":"opened"}"#.utf8)
         var headers: [(String, [UInt8])]
         var timestampMs: Int64?
 
-        init(_ event: DeliveryEvent) { headers = event.attributes.headers.map { ($0.name, Array($0.value.utf8)) } }
+        init(_ event: DeliveryEvent) {
+            key = event.key
+            headers = event.attributes.headers.map { ($0.name, Array($0.value.utf8)) }
+        }
+
+        var home: Int32 { Int32(Murmur2.partition(of: key ?? [], count: Topic.deliveryEvents.partitions)) }
+
+        /// The same about another delivery, with its key.
+        func about(_ delivery: String) -> Raw {
+            var raw = with(header: "ce_subject", text: delivery)
+            raw.key = Array(delivery.utf8)
+            return raw
+        }
+
+        func keyed(_ key: String?) -> Raw {
+            var raw = self
+            raw.key = key.map { Array($0.utf8) }
+            return raw
+        }
+
+        func on(_ partition: Int32) -> Raw {
+            var raw = self
+            raw.partition = partition
+            return raw
+        }
 
         func with(_ value: String) -> Raw { with(octets: Array(value.utf8)) }
         func with(octets: [UInt8]?) -> Raw {
@@ -40,7 +72,7 @@ import Testing
         var line: [Any] {
             func base64(_ octets: [UInt8]?) -> Any { octets.map { Data($0).base64EncodedString() } ?? NSNull() }
             return [
-                0, base64(key), base64(value), headers.map { [$0.0, base64($0.1)] },
+                Int(partition ?? home), base64(key), base64(value), headers.map { [$0.0, base64($0.1)] },
                 timestampMs.map { $0 as Any } ?? NSNull(),
             ]
         }
@@ -51,7 +83,9 @@ import Testing
             try await rig.insertBlast(recipients: 20)
             let good = Raw(rig.event(1, .sent, "good")).with(#"{"district":1,"fact":"sent"}"#)
             let timeless = Raw(rig.event(2, .opened, "timeless"))
-            let cases = Self.values(good) + Self.headers(good, timeless) + (try await Self.deliveries(rig, good))
+            let cases =
+                Self.values(good) + Self.headers(good, timeless) + Self.places(rig)
+                + (try await Self.deliveries(rig, good))
             try await rig.put(cases.map(\.record.line))
             let projector = try rig.startProjector("only")
             try await rig.waitUntilProjected(cases.count)
@@ -68,6 +102,9 @@ import Testing
             let last = good.with(header: "ce_id", [0x61, 0x00]).with("last")
             try await rig.put([last.line])
             try await rig.waitUntilProjected(cases.count + 3)
+            #expect(
+                try await rig.number("SELECT count(*) FROM projector_partition WHERE tail_event_id LIKE 'unident%'") > 0
+            )
             #expect(try await projector.terminate() == 0)
             let heir = try rig.startProjector("heir")
             try await rig.put([good.line])
@@ -130,47 +167,81 @@ import Testing
             ("id in octets", good.with(header: "ce_id", [0xff]), .parked("missing header ce_id")),
             ("long id", good.with(header: "ce_id", text: long), .parked("ce_id is longer")),
             ("time", good.with(header: "ce_time", text: "2026-02-30T00:00:00Z"), .parked("ce_time")),
+            ("before 1970", good.with(header: "ce_time", text: "1970-01-01T00:00:00+23:59"), .parked("ce_time")),
+            ("year 10000", good.with(header: "ce_time", text: "9999-12-31T23:59:59-23:59"), .parked("ce_time")),
+            ("leap second", good.with(header: "ce_time", text: "9999-12-31T23:59:60Z"), .parked("ce_time")),
             ("subject", good.with(header: "ce_subject", text: "nobody"), .parked("ce_subject is not a delivery")),
             ("a time nobody can mean", timeless, .applied),
+        ]
+    }
+
+    /// Each says what nobody else says of its delivery, and is followed by one that belongs.
+    private static func places(_ rig: ProjectorRig) -> [Case] {
+        func sent(_ number: Int32) -> Raw {
+            Raw(rig.event(number, .sent, "sent-\(number)")).with(#"{"district":1,"fact":"sent"}"#)
+        }
+        func opened(_ number: Int32) -> Raw { Raw(rig.event(number, .opened, "opened-\(number)")) }
+        let spelled = rig.event(5, .opened, "").delivery.description.uppercased()
+        return [
+            ("no key", opened(3).keyed(nil), .parked("the key is not the delivery")),
+            ("another key", opened(3).keyed("k"), .parked("the key is not the delivery")),
+            ("another's key", opened(3).keyed("\(rig.blast)/4"), .parked("the key is not the delivery")),
+            ("behind another key", sent(3), .applied),
+            ("another partition", opened(4).on((opened(4).home + 1) % 4), .parked("its key belongs on")),
+            ("and another", opened(4).on((opened(4).home + 2) % 4), .parked("its key belongs on")),
+            ("behind another partition", sent(4), .applied),
+            ("a key in capitals", opened(5).keyed(spelled), .parked("the key is not the delivery")),
         ]
     }
 
     private static func deliveries(_ rig: ProjectorRig, _ good: Raw) async throws -> [Case] {
         _ = try await rig.database.query("DELETE FROM delivery_status WHERE recipient_no = 20")
         return [
-            ("unknown", good.with(header: "ce_subject", text: "01900000-0000-7000-8000-00000000ffff/1"), .late),
+            ("unknown", good.about("01900000-0000-7000-8000-00000000ffff/1"), .late),
             ("another's", good.with(#"{"district":99,"fact":"sent"}"#), .parked("belongs to another district")),
-            ("expired", good.with(header: "ce_subject", text: "\(rig.blast)/20"), .late),
+            ("expired", good.about("\(rig.blast)/20"), .late),
             ("early", Raw(rig.event(21, .opened, "early")), .late),
             ("good", good, .applied),
         ]
     }
 
     private static func expect(_ cases: [Case], in rig: ProjectorRig) async throws {
-        var parked: [Int64: String] = [:]
-        for row in try await rig.database.query("SELECT record_offset, reason FROM dead_letter") {
-            parked[try row.int("record_offset")] = try row.string("reason")
+        var parked: [Place: String] = [:]
+        for row in try await rig.database.query("SELECT part, record_offset, reason FROM dead_letter") {
+            parked[try place(row)] = try row.string("reason")
         }
-        let late = Set(
-            try await rig.database.query("SELECT record_offset FROM late_event").map { try $0.int("record_offset") })
-        for (offset, (name, _, fate)) in cases.enumerated() {
-            let reason = parked[Int64(offset)]
+        let late = Set(try await rig.database.query("SELECT part, record_offset FROM late_event").map { try place($0) })
+        var offsets: [Int32: Int64] = [:]
+        for (name, record, fate) in cases {
+            let part = record.partition ?? record.home
+            let place = Place(part: part, offset: offsets[part, default: 0])
+            offsets[part] = place.offset + 1
+            let reason = parked[place]
             switch fate {
             case .parked(let words):
                 #expect(reason != nil, "\(name)")
                 #expect(words.isEmpty || reason?.contains(words) == true, "\(name): \(reason ?? "")")
-            case .late: #expect(reason == nil && late.contains(Int64(offset)), "\(name)")
-            case .applied: #expect(reason == nil && !late.contains(Int64(offset)), "\(name): \(reason ?? "")")
+            case .late: #expect(reason == nil && late.contains(place), "\(name)")
+            case .applied: #expect(reason == nil && !late.contains(place), "\(name): \(reason ?? "")")
             }
         }
         #expect(try await rig.number("SELECT facts FROM delivery_status WHERE recipient_no = 1") == 1 | 1 << 20)
         #expect(try await rig.number("SELECT facts FROM delivery_status WHERE recipient_no = 2") == 1 | 1 << 34)
+        for number in 3...4 {
+            let facts = try await rig.number("SELECT facts FROM delivery_status WHERE recipient_no = \(number)")
+            #expect(facts == 1 | 1 << 20, "recipient \(number)")
+        }
+        #expect(try await rig.number("SELECT facts FROM delivery_status WHERE recipient_no = 5") == 1)
         let letters = try await eventually("parked records are reported") {
             try await rig.stack.readAll(.deadLetters)
         } until: {
             $0.count == parked.count
         }
         #expect(letters.allSatisfy { $0.header("rollcall-reason")?.isEmpty == false })
+    }
+
+    private static func place(_ row: PostgresRow) throws -> Place {
+        Place(part: try row.int32("part"), offset: try row.int("record_offset"))
     }
 }
 

@@ -103,4 +103,96 @@ import Testing
             #expect(Set(after.ends) == [announcement] && after.counts.isEmpty)
         }
     }
+
+    /// The last record of each blast: what a compacted topic keeps.
+    private func last(of rig: ProjectorRig) async throws -> [[UInt8]: ConsumerRecord] {
+        var last: [[UInt8]: ConsumerRecord] = [:]
+        for record in try await rig.stack.readAll(.blastProgress) { last[record.key ?? []] = record }
+        return last
+    }
+
+    private func repeatLate(_ record: ConsumerRecord, on rig: ProjectorRig) async throws {
+        try await rig.produce(records: [
+            ProducerRecord(
+                topic: Topic.blastProgress.name, key: record.key ?? [], value: record.value, headers: record.headers)
+        ])
+    }
+
+    @Test func `that a stopped owner publishes late does not stay the last word, before the end and after it`()
+        async throws
+    {
+        try await ProjectorRig.with("progress-late") { rig in
+            let key = { Array(rig.blast.description.utf8) }
+            try await rig.insertBlast(recipients: 5)
+            let settings = ["ROLLCALL_PROJECTOR_ZOMBIE_HORIZON": "6s", "ROLLCALL_PROJECTOR_PROGRESS_SWEEP": "1s"]
+            let first = try rig.startProjector("first", settings)
+            let old = try #require(
+                try await eventually("the start is published", within: .seconds(30), every: .milliseconds(300)) {
+                    try await last(of: rig)[key()]
+                } until: {
+                    $0 != nil
+                })
+            try await rig.produce((1...5).map { rig.event($0, .sent, "s\($0)") })
+            try await rig.waitUntilProjected(5)
+            try await first.kill()
+
+            let heir = try rig.startProjector("heir", settings)
+            _ = try await eventually("the heir has published", within: .seconds(30), every: .milliseconds(300)) {
+                try await last(of: rig)[key()]?.value
+            } until: {
+                $0 != old.value
+            }
+            try await repeatLate(old, on: rig)
+            _ = try await eventually("the newest counts stand last", within: .seconds(30), every: .milliseconds(500)) {
+                String(decoding: try await last(of: rig)[key()]?.value ?? [], as: UTF8.self)
+            } until: {
+                $0.contains(#""sent""#)
+            }
+            #expect(try await heir.terminate() == 0)
+
+            try await move(rig, ended: "-60 days", expires: "-1 second")
+            _ = try rig.startProjector("last", settings)
+            _ = try await eventually("the end is said", within: .seconds(30), every: .milliseconds(300)) {
+                try await last(of: rig)[key()]?.header("ce_type")
+            } until: {
+                $0 == BlastExpiredRecord.type
+            }
+            try await repeatLate(old, on: rig)
+            _ = try await eventually("the end stands last", within: .seconds(30), every: .milliseconds(500)) {
+                try await last(of: rig)[key()]?.header("ce_type")
+            } until: {
+                $0 == BlastExpiredRecord.type
+            }
+        }
+    }
+
+    @Test func `is published of every blast, however many are kept`() async throws {
+        try await ProjectorRig.with("progress-many") { rig in
+            try await rig.insertBlast(recipients: 5)
+            _ = try await rig.database.query(
+                """
+                WITH new AS (
+                    INSERT INTO blast (blast_id, district_id, subject, text_template, from_address, in_doubt_policy, state,
+                                       send_requested_at, audience, created_by, sending_ended_at, expires_at)
+                    SELECT mint_blast_id(), 1, 's', 't', 'a@b.example', 'at_most_once', 'sent', now(), 7, 'test',
+                           now() - interval '3 days', now() + interval '57 days'
+                      FROM generate_series(1, 1300)
+                    RETURNING blast_id, district_id)
+                INSERT INTO blast_count SELECT blast_id, -1, 1, district_id, 4 FROM new
+                 UNION ALL SELECT blast_id, 0, 1, district_id, 0 FROM new
+                 UNION ALL SELECT blast_id, 0, 1048577, district_id, 3 FROM new
+                """)
+            _ = try rig.startProjector("only")
+            let told = try await eventually("all are published", within: .seconds(60), every: .milliseconds(500)) {
+                try await last(of: rig)
+            } until: {
+                $0.count == 1301
+            }
+            let sums = try told.values.map { record in
+                let value = try JSONSerialization.jsonObject(with: Data(record.value ?? [])) as? [String: Any]
+                return (value?["counts"] as? [[String: Any]] ?? []).compactMap { $0["n"] as? Int64 }.reduce(0, +)
+            }
+            #expect(sums.count { $0 == 7 } == 1300 && sums.count { $0 == 5 } == 1)
+        }
+    }
 }

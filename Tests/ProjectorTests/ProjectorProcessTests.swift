@@ -144,8 +144,9 @@ import Testing
             let good = rig.event(3, .sent, "good")
             let headers = good.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) }
             func poison(_ value: String, _ replaced: [String: String] = [:]) -> ProducerRecord {
-                ProducerRecord(
-                    topic: Topic.deliveryEvents.name, key: good.key, value: Array(value.utf8),
+                let key = replaced["ce_subject"].map { Array($0.utf8) } ?? good.key
+                return ProducerRecord(
+                    topic: Topic.deliveryEvents.name, key: key, value: Array(value.utf8),
                     headers: headers.map { header in
                         replaced[header.name].map { KafkaHeader(name: header.name, text: $0) } ?? header
                     })

@@ -84,6 +84,19 @@ public actor KafkaConsumer {
         try open(handle?.watermarks(topicPartition, within: timeout))
     }
 
+    /// The same, asked of the partition's leader now. Throws when it has none, or one that does not answer.
+    public func leaderWatermarks(_ topicPartition: TopicPartition, timeout: Duration) throws -> (
+        low: Int64, high: Int64
+    ) {
+        try open(handle?.leaderWatermarks(topicPartition, within: timeout))
+    }
+
+    /// How many partitions a topic has, asked of a broker now; nil when there is no such topic.
+    public func partitionCount(of topic: String, timeout: Duration) throws -> Int? {
+        guard handle != nil else { throw KafkaError.closed("consumer") }
+        return try handle?.partitionCount(of: topic, within: timeout)
+    }
+
     /// The cluster's id, asked of a broker now: another one than before means another cluster, or one that was
     /// started anew without its data.
     public func clusterID(timeout: Duration) throws -> String? {

@@ -191,11 +191,21 @@ struct RdkafkaConsumerHandle: ~Copyable {
         let cached = unsafe rd_kafka_get_watermark_offsets(
             client.raw, partition.topic, partition.partition, &low, &high)
         if cached == RD_KAFKA_RESP_ERR_NO_ERROR, low >= 0, high >= 0 { return (low, high) }
+        return try leaderWatermarks(partition, within: timeout)
+    }
+
+    func leaderWatermarks(_ partition: TopicPartition, within timeout: Duration) throws -> (low: Int64, high: Int64) {
+        var low: Int64 = -1
+        var high: Int64 = -1
         try unsafe client.check(
             rd_kafka_query_watermark_offsets(
                 client.raw, partition.topic, partition.partition, &low, &high, timeout.wholeMilliseconds),
             "watermarks of \(partition)")
         return (low, high)
+    }
+
+    func partitionCount(of topic: String, within timeout: Duration) throws -> Int? {
+        try client.topics(within: timeout)[topic]
     }
 
     func clusterID(within timeout: Duration) throws -> String? {
