@@ -60,7 +60,8 @@ CREATE TABLE doubt_settlement (
 );
 GRANT SELECT ON doubt_settlement TO rollcall_dispatch;
 
--- How fast all senders together may hand over: '*' for everything, else a receiving domain. No row: as fast as it comes.
+-- How fast all senders together may hand over: '*' for everything, 'relay:' and a name for a relay, else a receiving
+-- domain. No row: as fast as it comes.
 CREATE TABLE send_rate (
     scope text PRIMARY KEY,
     per_second double precision NOT NULL CHECK (per_second >= 1),
