@@ -166,6 +166,7 @@ import Testing
                     return [Message(getattr(KafkaError, name))]
 
             confluent_kafka.Consumer = Consumer
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             name, source = sys.argv[1], open(sys.argv[2]).read()
             sys.argv[1:] = ["follow", ":memory:", "group", "nowhere"]
             exec(compile(source, "consumer.py", "exec"))
