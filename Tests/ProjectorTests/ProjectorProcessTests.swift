@@ -52,7 +52,7 @@ import Testing
             let zombie = try rig.startProjector("zombie")
             try await rig.produce(Array(events.prefix(200)))
             try await rig.waitUntilProjected(200)
-            zombie.signal(SIGSTOP)
+            try await zombie.suspend()
             try await rig.produce(Array(events[200..<400]))
             let heir = try rig.startProjector("heir")
             try await rig.waitUntilProjected(400)

@@ -36,7 +36,7 @@ import Testing
                      WHERE usename = 'rollcall_projector' AND wait_event_type = 'Lock' AND query LIKE '%UPDATE%'
                     """) > 0
             }
-            zombie.signal(SIGSTOP)
+            try await zombie.suspend()
             try await blocker.rollback()
             await blocker.close()
 

@@ -200,7 +200,7 @@ enum SenderDeath: String, CaseIterable, Sendable {
             let blast = try await rig.dispatch.blast(["a@families.example"])
             let sleeper = try rig.start()
             try await eventually("the relay is asked for DATA") { relay.state.waiting.count == 1 }
-            sleeper.signal(SIGSTOP)
+            try await sleeper.suspend()
             relay.goOn()
             let other = try rig.start()
             try await eventually("somebody else finds the message in doubt", within: .seconds(60)) {

@@ -50,6 +50,19 @@ public final class ServiceProcess: Sendable {
 
     public func signal(_ number: Int32) { if isRunning { Glibc.kill(pid, number) } }
 
+    /// Stops the process where it is. Returns when every thread stands still: the signal alone leaves them some time.
+    public func suspend() async throws {
+        signal(SIGSTOP)
+        try await eventually("\(name) stands still") {
+            let tasks = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")
+            return tasks.allSatisfy { task in
+                let path = "/proc/\(pid)/task/\(task)/stat"
+                guard let stat = try? String(contentsOfFile: path, encoding: .utf8) else { return false }
+                return stat[(stat.lastIndex(of: ")") ?? stat.startIndex)...].hasPrefix(") T")
+            }
+        }
+    }
+
     /// SIGKILL, and waits until the process is gone.
     public func kill() async throws {
         signal(SIGKILL)
