@@ -140,8 +140,8 @@ struct ProjectionLoop: Service {
             var wait = Duration.milliseconds(200)
             for worker in workers.values where await worker.hasUnpublished { wait = .zero }
             return try await ReadStep.next(
-                of: consumer, batchMax: loop.configuration.batchMax, wait: wait,
-                decoding: loop.metrics.decoding)
+                of: consumer, batchMax: loop.configuration.batchMax,
+                partitions: loop.configuration.sourcePartitions, wait: wait, decoding: loop.metrics.decoding)
         }
 
         mutating func release() async throws {
@@ -168,12 +168,12 @@ struct ProjectionLoop: Service {
 
         /// Another number of partitions puts deliveries on other partitions than their earlier events.
         private func requirePartitions() async throws {
-            let source = loop.configuration.source
+            let (source, expected) = (loop.configuration.source, loop.configuration.sourcePartitions)
             let count = try await consumer.partitionCount(of: source.name, timeout: .seconds(5))
-            guard let count, count != source.partitions else { return }
+            guard let count, count != expected else { return }
             throw KafkaError(
                 code: .invalidConfiguration,
-                reason: "\(source.name) has \(count) partitions, this version needs \(source.partitions): a key must "
+                reason: "\(source.name) has \(count) partitions, this version needs \(expected): a key must "
                     + "never change its partition, so nothing is projected until the topic is as "
                     + "'rollcall topics apply' makes it")
         }
@@ -216,9 +216,11 @@ struct ProjectionLoop: Service {
 
         private mutating func project(_ batches: [Int32: [ReadStep.Piece]]) async throws {
             let workers = self.workers
-            let (consumer, batchMax, decoding) = (consumer, loop.configuration.batchMax, loop.metrics.decoding)
+            let (consumer, configuration, decoding) = (consumer, loop.configuration, loop.metrics.decoding)
             let following = Task {
-                try await ReadStep.next(of: consumer, batchMax: batchMax, wait: .zero, decoding: decoding)
+                try await ReadStep.next(
+                    of: consumer, batchMax: configuration.batchMax, partitions: configuration.sourcePartitions,
+                    wait: .zero, decoding: decoding)
             }
             let restarted = try await withThrowingTaskGroup(of: Int32?.self) { group in
                 for (part, pieces) in batches {

@@ -26,8 +26,12 @@ struct ProjectorConfiguration: Sendable {
         "projector.progress.sweep", default: .seconds(300), in: .seconds(1) ... .seconds(86400),
         doc: "how often blasts that ended more than a day ago are looked at: changed counts, expired reports")
 
+    static let sourcePartitions = Setting<Int>.int(
+        "projector.source.partitions", default: Topic.deliveryEvents.partitions, in: 1...1000,
+        doc: "how many partitions the event topic has; another number than the contract's is for measurements")
+
     static let declared: [any DeclaredSetting] = [
-        batchMax, projection, tailDeadline, clusterCheck, zombieHorizon, tidyInterval, progressSweep,
+        batchMax, projection, tailDeadline, clusterCheck, zombieHorizon, tidyInterval, progressSweep, sourcePartitions,
     ]
 
     let batchMax: Int
@@ -37,6 +41,7 @@ struct ProjectorConfiguration: Sendable {
     let zombieHorizon: Duration
     let tidyInterval: Duration
     let progressSweep: Duration
+    let sourcePartitions: Int
     let source = Topic.deliveryEvents
 
     init(_ settings: Settings) {
@@ -47,5 +52,6 @@ struct ProjectorConfiguration: Sendable {
         zombieHorizon = settings[Self.zombieHorizon]
         tidyInterval = settings[Self.tidyInterval]
         progressSweep = settings[Self.progressSweep]
+        sourcePartitions = settings[Self.sourcePartitions]
     }
 }

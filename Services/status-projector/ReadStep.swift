@@ -17,18 +17,22 @@ struct ReadStep: Sendable {
     /// ones at hand.
     private static let piecesMax = 4
 
-    /// - Parameter batchMax: most records of one transaction.
+    /// - Parameters:
+    ///   - batchMax: most records of one transaction.
+    ///   - partitions: how many the topic has.
     @concurrent
     static func next(
-        of consumer: KafkaConsumer, batchMax: Int, wait: Duration, decoding: Counter?
+        of consumer: KafkaConsumer, batchMax: Int, partitions: Int, wait: Duration, decoding: Counter?
     ) async throws -> ReadStep {
         let step = try await consumer.next(max: batchMax * piecesMax, wait: wait)
         guard case .records(let records) = step else { return ReadStep(step: step, pieces: [:]) }
-        let pieces = ThreadClock.charge(decoding) { Self.pieces(of: records, batchMax) }
+        let pieces = ThreadClock.charge(decoding) { Self.pieces(of: records, batchMax, partitions) }
         return ReadStep(step: step, pieces: pieces)
     }
 
-    private static func pieces(of records: [ConsumerRecord], _ batchMax: Int) -> [Int32: [Piece]] {
+    private static func pieces(
+        of records: [ConsumerRecord], _ batchMax: Int, _ partitions: Int
+    ) -> [Int32: [Piece]] {
         let isOfOnePartition = records.allSatisfy { $0.topicPartition.partition == records[0].topicPartition.partition }
         let byPartition =
             isOfOnePartition
@@ -37,7 +41,7 @@ struct ReadStep: Sendable {
         return byPartition.mapValues { records in
             stride(from: 0, to: records.count, by: batchMax).map { start in
                 let piece = records[start..<min(start + batchMax, records.count)]
-                return Piece(records: piece, batch: ReadBatch(piece))
+                return Piece(records: piece, batch: ReadBatch(piece, partitions: partitions))
             }
         }
     }

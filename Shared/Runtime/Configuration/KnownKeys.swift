@@ -41,6 +41,7 @@ public enum KnownKeys {
         "report.listen", "report.session.secret",
         "projector.batch.max", "projector.projection", "projector.tail.deadline", "projector.cluster.check",
         "projector.zombie.horizon", "projector.tidy.interval", "projector.progress.sweep",
+        "projector.source.partitions",
         "guard.database.connections", "guard.publish.interval", "guard.cluster.check", "guard.watch.interval",
         "guard.progress.interval", "guard.soft.bounces", "guard.soft.window",
     ]

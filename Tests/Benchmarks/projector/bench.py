@@ -46,6 +46,7 @@ class Bench:
 
     def restart_broker(self, partitions):
         """An empty broker with the topics of the comparison."""
+        self.partitions = partitions
         subprocess.run([os.path.join(ROOT, "deploy/local/stack"), "restart-broker"], check=True,
                        stdout=subprocess.DEVNULL)
         self.read_stack()
@@ -63,6 +64,7 @@ class Bench:
         keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         environment = keep | self.stack | {
             "ROLLCALL_POSTGRES_DATABASE": database, "ROLLCALL_POSTGRES_PASSWORD": PASSWORD, "ROLLCALL_LOG_LEVEL": "info",
+            "ROLLCALL_PROJECTOR_SOURCE_PARTITIONS": str(self.partitions),
             "ROLLCALL_KAFKA_CLIENT_OVERRIDES": "session.timeout.ms=2000,heartbeat.interval.ms=500"}
         return environment
 
@@ -169,7 +171,8 @@ class Bench:
             recorder.kill()
             recorder.wait()
         index = {blast.bytes: place for place, blast in enumerate(self.blasts)}
-        recorded = tape.Tape(folder, lambda blast, number: workload.recipient(index[blast], number) % partitions)
+        recorded = tape.Tape(folder, lambda blast, number: workload.home(
+            self.blasts, workload.recipient(index[blast], number), partitions))
         shutil.rmtree(folder)
         return recorded
 

@@ -5,6 +5,7 @@ so that folding several events of one delivery is part of the work.
 """
 import json
 import random
+import struct
 import uuid
 
 from confluent_kafka import KafkaException, Producer
@@ -41,10 +42,33 @@ def blast_ids(day_start_ms):
     return sorted(ids)
 
 
-def order_of_events(recipients, partitions, part):
+def murmur2(octets):
+    """Kafka's, made positive."""
+    m, mask = 0x5BD1E995, 0xFFFFFFFF
+    h = 0x9747B28C ^ len(octets)
+    whole = len(octets) // 4 * 4
+    for (k,) in struct.iter_unpack("<I", octets[:whole]):
+        k = k * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = h * m & mask ^ k
+    if whole < len(octets):
+        h = (h ^ int.from_bytes(octets[whole:], "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return (h ^ h >> 15) & 0x7FFFFFFF
+
+
+def home(blasts, recipient, partitions):
+    """The partition of a recipient's events."""
+    if partitions == 1:
+        return 0
+    blast, number = place(recipient)
+    return murmur2(f"{blasts[blast]}/{number}".encode()) % partitions
+
+
+def order_of_events(blasts, recipients, partitions, part):
     """Pairs (recipient, which of its three events), in the order of one partition. Recipients count from 0."""
     shuffle = random.Random(part)
-    mine = list(range(part, recipients, partitions))
+    mine = [recipient for recipient in range(recipients) if home(blasts, recipient, partitions) == part]
     shuffle.shuffle(mine)
     together, apart = mine[: len(mine) // 5], mine[len(mine) // 5:]
     single = []
@@ -109,7 +133,7 @@ def fill(bootstrap, blasts, recipients, partitions):
 
     count = 0
     for part in range(partitions):
-        for recipient, step in order_of_events(recipients, partitions, part):
+        for recipient, step in order_of_events(blasts, recipients, partitions, part):
             key, value, headers = record(blasts, recipient, step)
             while True:
                 try:
