@@ -36,8 +36,8 @@ format: ## Format Swift in place
 demo: ## Start everything and send a blast to look at
 	@deploy/local/demo $(ARGS)
 
-bench-projector: ## The projector against its SQL alone and a peer, 12 minutes (ARGS=--quick: 3; --help)
+bench-projector: ## The projector against its SQL alone and a peer (ARGS=--quick for a short run; --help)
 	@deploy/local/bench projector $(ARGS)
 
-bench-sender: ## The sender against Postfix's smtp-source and \copy, 8 minutes (ARGS=--quick: 2; --help)
+bench-sender: ## The sender against Postfix's smtp-source and \copy (ARGS=--quick for a short run; --help)
 	@deploy/local/bench sender $(ARGS)
