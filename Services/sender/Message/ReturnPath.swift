@@ -24,25 +24,3 @@ enum ReturnPath {
         (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64(56 - $0 * 8)) }
     }
 }
-
-/// RFC 4648 §6 in lower case, without padding.
-enum Base32 {
-    private static let alphabet = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
-
-    static func encode(_ bytes: [UInt8]) -> String {
-        var text: [UInt8] = []
-        text.reserveCapacity((bytes.count * 8 + 4) / 5)
-        var bits: UInt32 = 0
-        var count = 0
-        for byte in bytes {
-            bits = bits << 8 | UInt32(byte)
-            count += 8
-            while count >= 5 {
-                count -= 5
-                text.append(alphabet[Int(bits >> UInt32(count) & 31)])
-            }
-        }
-        if count > 0 { text.append(alphabet[Int(bits << UInt32(5 - count) & 31)]) }
-        return String(decoding: text, as: UTF8.self)
-    }
-}

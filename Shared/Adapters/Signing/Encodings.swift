@@ -4,23 +4,7 @@ import Foundation
 public enum Base64URL {
     private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
 
-    public static func encode(_ bytes: [UInt8]) -> String {
-        let alphabet = alphabet
-        var text: [UInt8] = []
-        text.reserveCapacity((bytes.count * 4 + 2) / 3)
-        var bits: UInt32 = 0
-        var count = 0
-        for byte in bytes {
-            bits = bits << 8 | UInt32(byte)
-            count += 8
-            while count >= 6 {
-                count -= 6
-                text.append(alphabet[Int(bits >> UInt32(count) & 63)])
-            }
-        }
-        if count > 0 { text.append(alphabet[Int(bits << UInt32(6 - count) & 63)]) }
-        return String(decoding: text, as: UTF8.self)
-    }
+    public static func encode(_ bytes: [UInt8]) -> String { digits(of: bytes, bits: 6, alphabet) }
 
     public static func decode(_ text: String) -> [UInt8]? {
         guard text.utf8.allSatisfy({ $0 != UInt8(ascii: "+") && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "=") })
@@ -61,4 +45,28 @@ extension UInt8 {
     fileprivate var isHexadecimal: Bool {
         (0x30...0x39).contains(self) || (0x41...0x46).contains(self) || (0x61...0x66).contains(self)
     }
+}
+
+/// RFC 4648 §6 in lower case, without padding.
+public enum Base32 {
+    private static let alphabet = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
+
+    public static func encode(_ bytes: [UInt8]) -> String { digits(of: bytes, bits: 5, alphabet) }
+}
+
+/// Octets as digits of so many bits each, the last one filled up with zeros.
+private func digits(of bytes: [UInt8], bits width: Int, _ alphabet: [UInt8]) -> String {
+    var text: [UInt8] = []
+    text.reserveCapacity((bytes.count * 8 + width - 1) / width)
+    var (bits, count, mask) = (UInt32(0), 0, (UInt32(1) << UInt32(width)) - 1)
+    for byte in bytes {
+        bits = bits << 8 | UInt32(byte)
+        count += 8
+        while count >= width {
+            count -= width
+            text.append(alphabet[Int(bits >> UInt32(count) & mask)])
+        }
+    }
+    if count > 0 { text.append(alphabet[Int(bits << UInt32(width - count) & mask)]) }
+    return String(decoding: text, as: UTF8.self)
 }
