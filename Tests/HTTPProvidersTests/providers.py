@@ -1,17 +1,22 @@
 """Amazon SES as moto plays it, with its signatures checked, and a scripted server that speaks enough of SES and of
-Twilio's API to say what either may answer.
+Twilio's API to say what either may answer; both also behind TLS, with certificates good and bad.
 
     providers.py FOLDER
 
-writes `providers.json` (ports, a key that may send and its secret) into FOLDER once both listen, and
-`requests.ndjson`, one line for each request that the scripted server got. It ends with the process that started it.
+writes `providers.json` (ports, a key that may send and its secret), `ca.pem` and `other-ca.pem` into FOLDER once all
+listen, and `requests.ndjson`, one line for each request that the scripted server got. It ends with the process that
+started it.
 """
 
+import asyncio
 import base64
+import datetime
 import http.server
+import ipaddress
 import json
 import os
 import pathlib
+import ssl
 import sys
 import threading
 import time
@@ -22,6 +27,9 @@ os.environ.update(
     AWS_SHARED_CREDENTIALS_FILE="/dev/null")
 
 import boto3  # noqa: E402
+from cryptography import x509  # noqa: E402
+from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
 from moto.backends import get_backend  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
 
@@ -110,6 +118,78 @@ def prepare(port):
     return key["AccessKeyId"], key["SecretAccessKey"]
 
 
+def pem(certificate):
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def certificate(name, *, alternatives=None, issuer=None, days=(-1, 2)):
+    """A certificate and its key; an authority's without an issuer."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.timezone.utc)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    begin, end = (now + datetime.timedelta(days=day) for day in days)
+    made = (
+        x509.CertificateBuilder().subject_name(subject).issuer_name(issuer[0].subject if issuer else subject)
+        .public_key(key.public_key()).serial_number(x509.random_serial_number())
+        .not_valid_before(begin).not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True))
+    if alternatives:
+        made = made.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+    return made.sign(issuer[1] if issuer else key, hashes.SHA256()), key
+
+
+def context(name, issued, is_old=False):
+    file = folder / f"{name}.pem"
+    file.write_bytes(pem(issued[0]) + issued[1].private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(file)
+    if is_old:
+        made.set_ciphers("DEFAULT:@SECLEVEL=0")
+        made.minimum_version, made.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    return made
+
+
+def contexts():
+    ca = certificate("Test ca")
+    (folder / "ca.pem").write_bytes(pem(ca[0]))
+    (folder / "other-ca.pem").write_bytes(pem(certificate("Test other-ca")[0]))
+    here = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    elsewhere = [x509.DNSName("elsewhere.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.9"))]
+    good = certificate("good", alternatives=here, issuer=ca)
+    return {
+        "good": context("good", good), "old": context("old", good, is_old=True),
+        "wrong": context("wrong", certificate("wrong", alternatives=elsewhere, issuer=ca)),
+        "expired": context("expired", certificate("expired", alternatives=here, issuer=ca, days=(-3, -1))),
+        "early": context("early", certificate("early", alternatives=here, issuer=ca, days=(1, 3))),
+    }
+
+
+async def pump(reader, writer):
+    try:
+        while octets := await reader.read(65_536):
+            writer.write(octets)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+
+async def front(port, context):
+    """The port of a server that takes TLS off and passes everything on."""
+    async def serve(reader, writer):
+        behind, into = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, into), pump(behind, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    return server.sockets[0].getsockname()[1]
+
+
+async def fronts(ses, scripted):
+    made = contexts()
+    return {"ses": await front(ses, made["good"])} | {name: await front(scripted, tls) for name, tls in made.items()}
+
+
 folder, lock, parent = pathlib.Path(sys.argv[1]), threading.Lock(), os.getppid()
 moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 moto.start()
@@ -118,10 +198,13 @@ scripted = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
 scripted.daemon_threads = True
 threading.Thread(target=scripted.serve_forever, daemon=True).start()
 access_key, secret_key = prepare(ses_port)
+loop = asyncio.new_event_loop()
+secure = loop.run_until_complete(fronts(ses_port, scripted.server_address[1]))
+threading.Thread(target=loop.run_forever, daemon=True).start()
 (folder / "requests.ndjson").touch()
 (folder / "providers.tmp").write_text(json.dumps({
     "ses": ses_port, "scripted": scripted.server_address[1], "accessKey": access_key, "secretKey": secret_key,
-    "account": ACCOUNT, "token": TOKEN}))
+    "account": ACCOUNT, "token": TOKEN, "secure": secure}))
 (folder / "providers.tmp").rename(folder / "providers.json")
 while os.getppid() == parent:
     time.sleep(0.2)

@@ -115,6 +115,41 @@ struct SenderProviderTests {
         }
     }
 
+    @Test func `a provider whose certificate is not trusted puts messages back, and each arrives once when it is`()
+        async throws
+    {
+        try await Self.with("https") { stack, processes, peers in
+            let address = "https://localhost:\(try peers.securePort("good"))"
+            var settings = Self.sms(peers).merging(Self.ses(peers, address, secret: "any")) { $1 }
+            settings["ROLLCALL_SMS_ENDPOINT"] = address
+            func trusting(_ authority: String) -> [String: String] {
+                let file = peers.authority(authority)
+                return ["ROLLCALL_SES_TLS_CA_FILE": file, "ROLLCALL_SMS_TLS_CA_FILE": file]
+            }
+            let rig = try await SenderProcessRig.make("https", on: stack, processes, smtpPort: 1, settings)
+            let mail = "\(UUID().uuidString.lowercased())@home.example"
+            let number = "+15550500123"
+            try await Self.blast([mail, number], on: rig)
+            let wrong = try rig.start(trusting("other-ca"))
+            try await eventually("both troubles are logged and both messages put back", within: .seconds(60)) {
+                let log = try wrong.logText()
+                let requeued = try await rig.count(
+                    "SELECT count(DISTINCT recipient_no) AS n FROM attempt WHERE state = 'requeued'")
+                return log.contains("\"relay\":\"ses\"") && log.contains("\"relay\":\"sms\"")
+                    && log.contains("does not lead to a trusted authority") && requeued == 2
+            }
+            #expect(try await Self.outcomes(rig).isEmpty && peers.requests(to: mail).isEmpty)
+            try await wrong.terminate()
+            let right = try rig.start(trusting("ca"))
+            try await rig.settled()
+            #expect(
+                try await Self.outcomes(rig).map { $0.prefix(17) } == ["1 ses accepted 20", "2 sms accepted 20"])
+            #expect(try peers.requests(to: mail).count == 1 && peers.requests(to: number).count == 1)
+            try await right.terminate()
+            await rig.dispatch.close()
+        }
+    }
+
     @Test(arguments: ["+15550400000", "hang@home.example"])
     func `a sender killed between request and answer leaves doubt, and its successor never sends again`(
         _ address: String

@@ -1,7 +1,7 @@
 import Foundation
 
 /// The providers of `Tests/HTTPProvidersTests/providers.py`: Amazon SES as moto plays it, with its signatures checked,
-/// and a scripted server for what SES and Twilio may answer. Started once, ended with the tests.
+/// and a scripted server for what SES and Twilio may answer, each also behind TLS. Started once, ended with the tests.
 public struct ProviderPeers: Sendable {
     private struct Announced: Decodable {
         let ses: Int
@@ -10,6 +10,7 @@ public struct ProviderPeers: Sendable {
         let secretKey: String
         let account: String
         let token: String
+        let secure: [String: Int]
     }
 
     /// moto, which nobody here wrote.
@@ -19,6 +20,7 @@ public struct ProviderPeers: Sendable {
     public let secretKey: String
     public let account: String
     public let token: String
+    private let secure: [String: Int]
     private let folder: URL
     private let process: ServiceProcess
 
@@ -45,9 +47,19 @@ public struct ProviderPeers: Sendable {
         secretKey = announced.secretKey
         account = announced.account
         token = announced.token
+        secure = announced.secure
         self.folder = folder
         self.process = process
     }
+
+    /// Behind TLS: moto as `ses`, the scripted server under the name of the certificate that it shows.
+    public func securePort(_ name: String) throws -> Int {
+        guard let port = secure[name] else { throw TestKitError("there is no peer \(name) with TLS") }
+        return port
+    }
+
+    /// The file of an authority: `ca`, which issued every certificate, or `other-ca`.
+    public func authority(_ name: String = "ca") -> String { folder.appending(path: "\(name).pem").path }
 
     public struct Mail: Decodable, Sendable {
         public let from: String

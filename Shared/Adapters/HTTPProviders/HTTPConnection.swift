@@ -72,6 +72,7 @@ final class HTTPExchangeHandler: ChannelInboundHandler {
     private var exchange: Exchange?
     private var timer: Scheduled<Void>?
     private var fault: String?
+    private var writingFault: String?
 
     init(answerTimeout: Duration, idleTimeout: Duration) {
         self.answerTimeout = answerTimeout
@@ -82,7 +83,7 @@ final class HTTPExchangeHandler: ChannelInboundHandler {
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
-        settle(reason: fault ?? "the connection ended")
+        settle(reason: fault ?? writingFault ?? "the connection ended")
     }
 
     // MARK: Writing
@@ -117,7 +118,10 @@ final class HTTPExchangeHandler: ChannelInboundHandler {
         written.futureResult.assumeIsolated().whenComplete { [self] result in
             switch result {
             case .success: then()
-            case .failure(let error): end(reason: "writing failed: \(HTTPFault.words(for: error))")
+            case .failure(let error):
+                // What closed the connection, such as a certificate, says more and may come a moment later.
+                writingFault = writingFault ?? "writing failed: \(HTTPFault.words(for: error))"
+                self.context?.close(promise: nil)
             }
         }
         context.writeAndFlush(
@@ -154,7 +158,7 @@ final class HTTPExchangeHandler: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        settle(reason: fault ?? "the server closed the connection")
+        settle(reason: fault ?? writingFault ?? "the server closed the connection")
         context.fireChannelInactive()
     }
 
