@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Runtime
 
 /// The operator's tool.
 @main
@@ -36,13 +37,16 @@ struct Rollcall: AsyncParsableCommand {
                 try command.run()
             }
         } catch let failure as Failure {
-            Terminal.complain("rollcall: \(failure.message)")
-            Foundation.exit(failure.code)
+            Self.end(failure)
         } catch {
             guard Self.exitCode(for: error) == .failure else { Self.exit(withError: error) }
-            let failure = Failure(explaining: error)
-            Terminal.complain("rollcall: \(failure.message)")
-            Foundation.exit(failure.code)
+            Self.end(Failure(explaining: error))
         }
+        ProcessEnd.now(0)
+    }
+
+    private static func end(_ failure: Failure) -> Never {
+        Terminal.complain("rollcall: \(failure.message)")
+        ProcessEnd.now(failure.code)
     }
 }

@@ -47,8 +47,7 @@ public struct ServiceProgram: Sendable {
         let code = await run(
             arguments: Array(CommandLine.arguments.dropFirst()), environment: ProcessInfo.processInfo.environment,
             makeServices)
-        LogSink.standardError.flush()
-        exit(code)
+        ProcessEnd.now(code)
     }
 
     func run(
