@@ -8,12 +8,14 @@ struct BlastWatch {
     let untilSettled: Bool
     var timeoutSeconds: Int?
 
+    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     struct Counts: Decodable {
         struct Word: Decodable {
             let word: String
             let n: Int
         }
         let state: String
+        let waits_for: String?
         let audience: Int
         /// Deliveries of which more is expected.
         let open: Int
@@ -64,7 +66,8 @@ struct BlastWatch {
 
     static func line(_ counts: Counts) -> String {
         let words = counts.words.filter { $0.n > 0 }.map { "\(Terminal.plain($0.word)) \($0.n)" }
-        return "\(counts.state), \(counts.audience) recipients: \(words.joined(separator: ", "))"
+        let waits = counts.waits_for.map { "; waits for \(Terminal.plain($0))" } ?? ""
+        return "\(counts.state), \(counts.audience) recipients: \(words.joined(separator: ", "))\(waits)"
     }
 
     /// How much of the audience has come to its end.

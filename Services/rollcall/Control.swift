@@ -12,6 +12,8 @@ struct SenderBlast: Decodable {
     let paused_at: String?
     let held_at: String?
     let held_reason: String?
+    let quiet_until: String?
+    let operator_pause: String?
     let cancelled_at: String?
 
     var line: String {
@@ -21,7 +23,14 @@ struct SenderBlast: Decodable {
         if let cancelled_at { parts.append("cancelled at \(cancelled_at)") }
         if let paused_at { parts.append("paused since \(paused_at)") }
         if let held_at { parts.append("held since \(held_at): \(held_reason ?? "")") }
+        if cancelled_at == nil, let waits { parts.append(waits) }
         return Terminal.plain(parts.joined(separator: ", "))
+    }
+
+    /// What others hold it back for.
+    var waits: String? {
+        if let operator_pause { return "waits for the operators, who paused all sending: \(operator_pause)" }
+        return quiet_until.map { "waits until \($0), the end of the district's quiet hours" }
     }
 
     static func control(_ blast: BlastID, _ verb: String, json: Data? = nil, _ server: SenderServer) async throws {
@@ -122,41 +131,5 @@ struct Schedule: AsyncParsableCommand {
     func run() async throws {
         let body = try JSONSerialization.data(withJSONObject: at.map { ["send_at": $0] } ?? [:])
         try await SenderBlast.control(blast, "schedule", json: body, server)
-    }
-}
-
-struct FollowUp: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Make a draft to those of a blast's recipients whose delivery stands in a stated way.",
-        discussion: """
-            The draft has the earlier blast's content and the chosen rows of its list; send it with its own order. \
-            Whom the earlier blast may still reach by itself is left out.
-            """)
-
-    @Argument(help: "The earlier blast.") var blast: BlastID
-    @Option(help: "not_handed_over, not_acknowledged, or a status word.") var to: String
-    @Option(help: "The vocabulary of the word; the default is the district's.") var vocabulary: String?
-    @Option(help: "Another subject.") var subject: String?
-    @OptionGroup var server: SenderServer
-
-    // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
-    private struct Made: Decodable {
-        let blast_id: String
-        let audience: Int
-        let in_progress: Int
-    }
-
-    func run() async throws {
-        var order = ["to": to]
-        order["vocabulary"] = vocabulary
-        order["subject"] = subject
-        let body = try JSONSerialization.data(withJSONObject: order, options: .sortedKeys)
-        let made = try await server.client().post(
-            "v1/blasts/\(blast)/follow-up", json: body
-        ).decoded(Made.self)
-        if made.in_progress > 0 {
-            Terminal.complain("\(made.in_progress) more match and may still be reached by the earlier blast")
-        }
-        Terminal.say("blast \(made.blast_id): a draft to \(made.audience) recipients")
     }
 }

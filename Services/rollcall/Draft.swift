@@ -135,8 +135,7 @@ struct Draft: AsyncParsableCommand {
             let sent = try await client.post(
                 "v1/blasts/\(blast)/send", headers: ["Idempotency-Key": idempotencyKey ?? "draft-\(blast)"]
             ).decoded(SentOrder.self)
-            let now = try await client.get("v1/blasts/\(blast)").decoded(SenderBlast.self)
-            sent.show(at: now.state == "scheduled" ? now.send_at : nil)
+            sent.show(try await client.get("v1/blasts/\(blast)").decoded(SenderBlast.self))
         }
     }
 

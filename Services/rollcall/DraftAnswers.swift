@@ -40,6 +40,9 @@ struct DraftSummary: Decodable {
         for field in fields where field.empty > 0 && !missing_fields.contains(field.name) {
             Terminal.complain("{{\(field.name)}} is empty for \(field.empty) recipients")
         }
+        for field in missing_fields {
+            Terminal.complain("{{\(field)}} is no column of the list: the order will be refused")
+        }
         for warning in warnings { Terminal.complain(Terminal.plain(warning.detail)) }
         Terminal.say("would be: \(Self.words(decisions))")
     }

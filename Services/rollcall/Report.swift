@@ -25,6 +25,7 @@ struct Report: AsyncParsableCommand {
             let n: Int
         }
         let state: String
+        let waits_for: String?
         let audience: Int
         let late_bounces: Int
         let late_bounce: String
@@ -43,6 +44,7 @@ struct Report: AsyncParsableCommand {
         Terminal.say(Terminal.plain(document.title))
         if asOf != nil { Terminal.say("as it was at \(counts.as_of)") }
         Terminal.say("\(counts.state)\(document.sending_ended_at.map { ", sending ended \($0)" } ?? "")")
+        if let waits = counts.waits_for { Terminal.say("waits for \(Terminal.plain(waits))") }
         Terminal.say("")
         for row in counts.words where row.n > 0 { Terminal.say(Self.line(row.word, row.n, of: counts.audience)) }
         Terminal.say("  " + String(repeating: "─", count: 40))

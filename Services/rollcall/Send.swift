@@ -78,7 +78,7 @@ struct Send: AsyncParsableCommand {
         guard !draftOnly else { return Terminal.say("a draft, not sent") }
         try await client.post(
             "\(path)/send", headers: ["Idempotency-Key": idempotencyKey ?? UUID().uuidString]
-        ).decoded(SentOrder.self).show(at: sendAt)
+        ).decoded(SentOrder.self).show(try await client.get(path).decoded(SenderBlast.self))
         if let report {
             try await BlastWatch(
                 client: report, blast: blast, vocabulary: vocabulary, untilSettled: false
@@ -104,7 +104,7 @@ struct Send: AsyncParsableCommand {
         return try JSONSerialization.data(withJSONObject: draft, options: .sortedKeys)
     }
 
-    private static func template(_ path: String) throws -> String {
+    static func template(_ path: String) throws -> String {
         guard let data = FileManager.default.contents(atPath: path) else { throw Failure("cannot read \(path)") }
         guard let text = String(validating: data, as: UTF8.self) else {
             throw Failure("\(path) is not UTF-8; save it as UTF-8")

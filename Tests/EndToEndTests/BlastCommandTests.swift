@@ -29,6 +29,10 @@ import Testing
         return file.path
     }
 
+    private static var hour: String {
+        Timestamp.string(microseconds: Int64((Date().timeIntervalSince1970 + 3600) * 1_000_000))
+    }
+
     /// A draft to three families with a form, to be sent in an hour.
     private static func draft(_ rig: BlastRig) async throws -> String {
         let list = try write(
@@ -47,7 +51,6 @@ import Testing
         _ = try await expect(rig, ["draft", "preview", blast, "2"], 0, "Dear Family 2", "Attached: form.pdf")
         let dry = try await expect(rig, ["draft", "dry-run", blast, "--all"], 0, "send 3")
         #expect(dry.split(separator: "\n").count == 4, "\(dry)")
-        let hour = Timestamp.string(microseconds: Int64((Date().timeIntervalSince1970 + 3600) * 1_000_000))
         _ = try await expect(rig, ["schedule", blast, "--at", hour], 0, "to be sent at")
         return blast
     }
@@ -86,9 +89,17 @@ import Testing
     }
 
     private static func followUp(_ rig: BlastRig, _ blast: String) async throws {
+        _ = try await expect(rig, ["follow-up", blast], 64, "Give --to, or --with and --without")
+        _ = try await expect(rig, ["follow-up", blast, "--with", "opened"], 1, "Nobody matches")
+        let text = try write("Dear {{name}}, by {{day}} please.", "again.txt", rig)
+        let other = try await expect(
+            rig, ["follow-up", blast, "--with", "delivered", "--without", "acknowledged", "--text", text], 0,
+            "a draft to 3 recipients", "{{day}} is no column of the list")
+        _ = try await expect(rig, ["draft", "send", try Self.blast(in: other)], 1, "{{day}}")
         let made = try await expect(
-            rig, ["follow-up", blast, "--to", "not_acknowledged", "--subject", "Trip: please answer"], 0,
-            "a draft to 3 recipients")
+            rig,
+            ["follow-up", blast, "--to", "not_acknowledged", "--subject", "Trip: please answer", "--send-at", hour], 0,
+            "a draft to 3 recipients", "would be: send 3")
         let next = try Self.blast(in: made)
         _ = try await expect(rig, ["draft", "send", next], 0, "ordered for 3 recipients")
         _ = try await expect(rig, ["cancel", next], 0, "cancelled at")

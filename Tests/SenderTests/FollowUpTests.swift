@@ -44,6 +44,16 @@ import Testing
             #expect(before.count == 16, "\(before.keys.sorted())")
             let after = child.filter { !own.contains($0.key) }
             #expect(NSDictionary(dictionary: before) == NSDictionary(dictionary: after))
+            // New templates take the place of all the old ones, and answers go with the question.
+            for (text, answers) in [("Bring the form.", []), ("Again: {{respond_url}}", ["Yes", "No"])] {
+                let made = try await rig.request(
+                    "POST", "/v1/blasts/\(parent)/follow-up", #"{"with":["sent"],"text":"\#(text)"}"#)
+                #expect(made.status == 201, "\(made.text)")
+                let id = try #require(made.json()["blast_id"] as? String)
+                let child = try await rig.request("GET", "/v1/blasts/\(id)").json()
+                #expect(child["text"] as? String == text && child["html"] == nil)
+                #expect(child["answers"] as? [String] == answers)
+            }
         }
     }
 

@@ -78,7 +78,8 @@ struct APIRoutes: Sendable {
         let reading = try StatusReading.asked(fields, else: document.district.reading)
         let numbers = document.counts.entries.map { "\($0.facts.bits):\($0.n)" }.joined(separator: ",")
         let words = "\(reading.vocabulary.name) \(reading.lateBounce.rawValue) \(reading.opens.rawValue)"
-        let tag = EntityTag(of: "\(document.id) \(words) \(document.state.rawValue) \(numbers)")
+        let state = "\(document.state.rawValue) \(StateText(document).waitsFor ?? "")"
+        let tag = EntityTag(of: "\(document.id) \(words) \(state) \(numbers)")
         if tag.isKnown(to: request) { return tag.notModified }
         var response = try Self.json(CountsResource(document, reading))
         response.headers[.eTag] = tag.text

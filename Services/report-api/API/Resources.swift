@@ -9,6 +9,8 @@ struct BlastResource: Encodable {
     let title: String
     let subject: String
     let state: String
+    /// What has to happen before it goes on, in plain words and the district's time.
+    let waits_for: String?
     let audience: Int64
     let `class`: String
     let category: String
@@ -25,7 +27,7 @@ struct BlastResource: Encodable {
     /// Stopped by itself, and why, until somebody resumes it.
     let held_at: String?
     let held_reason: String?
-    /// Quiet hours of the district: it waits until then.
+    /// Quiet hours of the district: it waits until then, or will when its time has come.
     let quiet_until: String?
     /// Why the operators paused all sending.
     let operator_pause: String?
@@ -41,6 +43,7 @@ struct BlastResource: Encodable {
         title = document.title
         subject = document.subject
         state = document.state.rawValue
+        waits_for = StateText(document).waitsFor
         audience = document.audience
         `class` = document.isEmergency ? "emergency" : "general"
         category = document.category
@@ -85,6 +88,7 @@ struct CountsResource: Encodable {
     let blast_id: String
     let vocabulary: String
     let state: String
+    let waits_for: String?
     /// The sum of all `n`.
     let audience: Int64
     /// How the words were found: `frozen` or `shown`, `human` or `all`.
@@ -107,6 +111,7 @@ struct CountsResource: Encodable {
         late_bounce = reading.lateBounce.rawValue
         opens = reading.opens.rawValue
         state = document.state.rawValue
+        waits_for = StateText(document).waitsFor
         audience = counts.total
         words = counts.words(in: reading).map { word, n in
             Word(word: word, n: n, facts: reading.vocabulary.facts(shownAs: word).names)

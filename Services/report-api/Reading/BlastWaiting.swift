@@ -11,20 +11,19 @@ struct BlastWaiting: Sendable {
     /// Stopped by the breaker, and why.
     let heldAt: Int64?
     let heldReason: String?
-    /// It is quiet time in the district until then.
+    /// It is quiet time in the district until then, or will be when its time has come.
     let quietUntil: Int64?
     /// Why the operators paused all sending.
     let operatorReason: String?
+    /// Nothing could be handed over since then, for so long that the operators were told.
+    let stalledSince: Int64?
 
-    /// Of `b`, a row of `blast`, and `d`, its district.
+    /// Of `b`, a row of `blast`.
     static let columns = """
         b.send_at, b.requested_by, b.requested_by_key, CASE WHEN b.approved_at IS NULL THEN b.approval_until END AS approval_until,
         CASE WHEN b.is_held THEN b.held_at END AS held_at, b.held_reason,
-        CASE WHEN b.state = 'sending' AND b.class <> 'emergency'
-             THEN quiet_end(clock_timestamp(), d.time_zone, d.quiet_from, d.quiet_until) END AS quiet_until,
-        (SELECT o.reason FROM operator_pause o
-          WHERE b.state = 'sending' AND o.ended_at IS NULL AND (o.includes_emergency OR b.class <> 'emergency')
-        ) AS operator_reason
+        blast_quiet_until(b) AS quiet_until, blast_operator_pause(b) AS operator_reason,
+        CASE WHEN b.state = 'sending' AND b.stall_reported_at >= b.idle_since THEN b.idle_since END AS stalled_since
         """
 
     /// Of a report of the past: what it waited for then is not kept.
@@ -33,7 +32,7 @@ struct BlastWaiting: Sendable {
     private init() {
         requestedByKey = nil
         (sendAt, requestedBy, approvalUntil, heldAt, heldReason) = (nil, nil, nil, nil, nil)
-        (quietUntil, operatorReason) = (nil, nil)
+        (quietUntil, operatorReason, stalledSince) = (nil, nil, nil)
     }
 
     init(_ row: PostgresRow) throws {
@@ -45,6 +44,7 @@ struct BlastWaiting: Sendable {
         heldReason = heldAt == nil ? nil : try row.optionalString("held_reason")
         quietUntil = try row.optionalTimestampMicroseconds("quiet_until")
         operatorReason = try row.optionalString("operator_reason")
+        stalledSince = try row.optionalTimestampMicroseconds("stalled_since")
     }
 }
 

@@ -43,15 +43,20 @@ struct BlastResource: Encodable, Sendable {
     /// Stopped by the breaker, and why, until somebody resumes it.
     let held_at: String?
     let held_reason: String?
+    /// Quiet hours of the district: it waits until then, or will when its time has come.
+    let quiet_until: String?
+    /// Why the operators paused all sending.
+    let operator_pause: String?
     let cancelled_at: String?
     let sending_ended_at: String?
 
+    /// Of `blast`.
     static let columns = """
         blast_id, state, audience, subject, html_template, text_template, from_address, from_name, reply_to, channels,
         category, class, school, in_doubt_policy, dedupe_key, answers, parent_blast_id, fields, created_by, created_at,
         send_at, not_after, send_requested_at, requested_by, approval_until, approved_at, approved_by, paused_at,
-        CASE WHEN is_held THEN held_at END AS held_at, held_reason, cancelled_at,
-        sending_ended_at
+        CASE WHEN is_held THEN held_at END AS held_at, held_reason, blast_quiet_until(blast) AS quiet_until,
+        blast_operator_pause(blast) AS operator_pause, cancelled_at, sending_ended_at
         """
 
     init(_ row: PostgresRow) throws {
@@ -88,6 +93,8 @@ struct BlastResource: Encodable, Sendable {
         paused_at = try time("paused_at")
         held_at = try time("held_at")
         held_reason = held_at == nil ? nil : try row.optionalString("held_reason")
+        quiet_until = try time("quiet_until")
+        operator_pause = try row.optionalString("operator_pause")
         cancelled_at = try time("cancelled_at")
         sending_ended_at = try time("sending_ended_at")
     }

@@ -124,6 +124,12 @@ struct FollowUp: Sendable {
         if changes["html"] != nil || changes["text"] != nil {
             members["html"] = nil
             members["text"] = nil
+            // New templates that ask nothing leave nothing to answer.
+            let asks = ["html", "text"].contains { name in
+                guard case .text(let template)? = changes[name] else { return false }
+                return template.contains(PersonalLink.respond.rawValue)
+            }
+            if !asks { members["answers"] = nil }
         }
         if changes["class"] != nil { members["in_doubt_policy"] = nil }
         members.merge(changes) { $1 }
@@ -191,8 +197,7 @@ struct FollowUp: Sendable {
                               AND \(matches) AND \(Self.isOver))
             """, key)
         let audience = Int64(copied.affectedRows)
-        try await FirstStatuses.insert(
-            child, of: caller.district, from: "recipient WHERE blast_id = $1", audience: audience, on: connection)
+        try await FirstStatuses.insert(child, of: caller.district, audience: audience, on: connection)
         _ = try await connection.query(Self.attachments, key)
         _ = try await connection.query(
             """

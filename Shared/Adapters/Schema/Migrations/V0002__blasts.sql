@@ -112,7 +112,20 @@ CREATE TABLE operator_pause (
     ended_by text
 );
 CREATE UNIQUE INDEX operator_pause_in_force ON operator_pause ((true)) WHERE ended_at IS NULL;
-GRANT SELECT ON operator_pause TO rollcall_dispatch, rollcall_report;
+GRANT SELECT ON operator_pause TO rollcall_intake, rollcall_dispatch, rollcall_report;
+-- Why the operators hold a blast now; null when they do not.
+CREATE FUNCTION blast_operator_pause(b blast) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT o.reason FROM operator_pause o
+     WHERE b.state = 'sending' AND o.ended_at IS NULL AND (o.includes_emergency OR b.class <> 'emergency')
+$$;
+-- Until when the quiet hours of its district hold a blast that is being sent, or will hold one that is scheduled for a
+-- time in them.
+CREATE FUNCTION blast_quiet_until(b blast) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT quiet_end(greatest(clock_timestamp(), CASE b.state WHEN 'scheduled' THEN b.send_at END), d.time_zone,
+                     d.quiet_from, d.quiet_until)
+      FROM district d
+     WHERE d.district_id = b.district_id AND b.class <> 'emergency' AND b.state IN ('scheduled', 'sending')
+$$;
 
 CREATE TABLE idempotency_key (
     district_id bigint NOT NULL REFERENCES district,
