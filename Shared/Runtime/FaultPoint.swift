@@ -10,7 +10,8 @@ public enum FaultPoint {
     /// Every point there is. `<program>.<moment>`.
     public static let names: [String] = [
         "sender.after-claim", "sender.after-wire", "sender.after-mail", "sender.after-rcpt", "sender.in-data",
-        "sender.before-dot", "sender.after-dot", "sender.after-reply", "sender.after-publish", "sender.in-drain",
+        "sender.before-dot", "sender.after-dot", "sender.after-reply", "sender.before-publish",
+        "sender.after-publish", "sender.in-drain",
         "guard.after-screen", "guard.after-publish",
         "ingester.after-ack",
         "projector.before-commit", "projector.after-commit", "projector.after-publish",

@@ -49,7 +49,13 @@ struct DispatchAttemptTests {
             return try await wire.write(
                 [rig.entry(1, "a", attempt: 2)], of: blast, rig.lease, on: connection)
         }
-        #expect(result == .decided([WireVerdict(recipientNumber: 1, attempt: 2, state: .wire, fact: nil)]))
+        guard case .decided(let verdicts) = result, let verdict = verdicts.first else {
+            throw TestKitError("WIRE decided nothing")
+        }
+        #expect(verdicts.count == 1 && verdict.recipientNumber == 1 && verdict.attempt == 2)
+        #expect(verdict.state == .wire && verdict.fact == nil)
+        let wireAt = try await rig.owner.query("SELECT wire_at FROM attempt WHERE attempt_no = 2")
+        #expect(try wireAt[0].timestampMicroseconds("wire_at") == verdict.wireAtMicroseconds)
         #expect(try await rig.attempts(blast) == ["1/1 deferred 4", "1/2 wire"])
         #expect(try await rig.verdicts([rig.entry(1, "a", attempt: 3)], blast).isEmpty)
         await rig.close()

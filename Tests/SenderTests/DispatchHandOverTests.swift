@@ -31,16 +31,17 @@ struct DispatchHandOverTests {
                     eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
             ], slots: slots, metrics: metrics, logger: logger)
         let handOver = HandOver(
-            relays: relays, writer: OutcomeWriter(database: rig.dispatch, slots: slots, logger: logger),
+            relays: relays, writer: OutcomeWriter(database: rig.dispatch, slots: slots, reporter: nil, logger: logger),
             schedule: RetrySchedule(delays: [.seconds(60)]), dotDeadline: .milliseconds(300),
             rates: SendRates(database: rig.dispatch, ceilings: [:]), metrics: metrics)
         #expect(await slots.acquire(upTo: 1, isEmergency: false) == 1)
         handOver.begin(
             WiredMessage(
-                delivery: DeliveryID(blast: blast, recipientNumber: 1), attempt: 1, deferrals: 0,
+                delivery: DeliveryID(blast: blast, recipientNumber: 1), district: DistrictID(7), attempt: 1,
+                deferrals: 0,
                 message: ComposedMessage(
                     envelope: SMTPEnvelope(sender: "b@bounce.example", recipient: "a@school.example"), octets: []),
-                wiredAt: .now))
+                wiredAt: .now, wireAtMicroseconds: 0))
         #expect(await slots.drain(within: .seconds(20)))
         #expect(relays.troubled == ["silent"] && !relays.isUsable)
         #expect(try await rig.attempts(blast) == ["1/1 requeued due"])

@@ -24,6 +24,8 @@ enum SenderDeath: String, CaseIterable, Sendable {
     case afterReply = "sender.after-reply:6"
     /// The outcome is on its way to the database, which carries it out after the death.
     case duringCommit = "outcome"
+    /// Outcomes are committed, their facts are nowhere but there; and the same once the broker has them.
+    case beforeProduce = "sender.before-publish:2"
     case duringProduce = "sender.after-publish"
     case duringDrain = "sender.in-drain"
     case duringRenewal = "renewal"

@@ -55,7 +55,8 @@ struct SenderProcessRig {
             try await count(
                 """
                 SELECT (SELECT count(*) FROM blast WHERE state <> 'sent')
-                       + (SELECT count(*) FROM attempt WHERE fact IS NOT NULL AND reported_at IS NULL) AS n
+                       + (SELECT count(*) FROM attempt WHERE fact IS NOT NULL AND reported_at IS NULL)
+                       + (SELECT count(*) FROM attempt_report) AS n
                 """) == 0
         }
     }

@@ -48,15 +48,18 @@ struct DispatchAssembly {
             database: database, duration: configuration.lease, instance: InstanceName.current, logger: context.logger,
             lost: metrics.leaseLost)
         context.readiness.add("lease") { if await lease.current == nil { throw NotReady(reason: "no lease is held") } }
-        let facts = FactPublisher(database: deliveries, producer: producer, metrics: metrics)
+        let reporter = OutcomeReporter(database: database, producer: producer, metrics: metrics)
+        let facts = FactPublisher(database: deliveries, producer: producer, metrics: metrics, reporter: reporter)
         services =
             [
                 ClosingService { await producer.close(timeout: .seconds(3)) },
                 ClosingService { await database.close(grace: .seconds(2)) },
                 ClosingService { await deliveries.close(grace: .seconds(2)) },
                 Self.periodic(context, "facts", every: .milliseconds(100)) {
-                    try await facts.publish()
+                    try await reporter.forgetAcknowledged()
+                    return try await facts.publish()
                 } atStop: {
+                    await reporter.flush(within: .seconds(2))
                     await facts.flush(within: .seconds(3))
                 },
                 Self.periodic(context, "lease", every: configuration.lease / 3) {
@@ -73,7 +76,7 @@ struct DispatchAssembly {
                     try await rates.look()
                     return false
                 },
-                Self.dispatcher(context, configuration, deliveries, relays, rates, lease, slots, metrics),
+                Self.dispatcher(context, configuration, deliveries, relays, rates, lease, slots, reporter, metrics),
             ]
     }
 
@@ -114,6 +117,10 @@ struct DispatchAssembly {
                 return false
             },
             periodic(context, "reaper", every: .seconds(2)) { try await reaper.reap() },
+            periodic(context, "left reports", every: .seconds(1)) {
+                try await OutcomeReporter.takeBack(database)
+                return false
+            },
             periodic(context, "gauges", every: .seconds(5)) {
                 try await reaper.readGauges()
                 return false
@@ -128,9 +135,10 @@ struct DispatchAssembly {
 
     private static func dispatcher(
         _ context: ProgramContext, _ configuration: SenderConfiguration, _ database: PostgresPool,
-        _ relays: Relays, _ rates: SendRates, _ lease: SenderLease, _ slots: HandOverSlots, _ metrics: SenderMetrics
+        _ relays: Relays, _ rates: SendRates, _ lease: SenderLease, _ slots: HandOverSlots,
+        _ reporter: OutcomeReporter, _ metrics: SenderMetrics
     ) -> Dispatcher {
-        let writer = OutcomeWriter(database: database, slots: slots, logger: context.logger)
+        let writer = OutcomeWriter(database: database, slots: slots, reporter: reporter, logger: context.logger)
         context.readiness.add("smtp") {
             if !relays.isUsable {
                 throw NotReady(reason: "no relay can be used: " + relays.troubled.joined(separator: ", "))

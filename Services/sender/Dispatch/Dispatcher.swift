@@ -178,7 +178,7 @@ struct Dispatcher: Service {
             }
             switch result {
             case .decided(let verdicts):
-                begin(verdicts, of: portion, chunk.blast, wiredAt, slots: granted)
+                begin(verdicts, of: portion, document, wiredAt, slots: granted)
                 rest = rest.dropFirst(granted)
             case .guardStale:
                 slots.release(granted)
@@ -253,15 +253,15 @@ struct Dispatcher: Service {
             if result == .leaseLost { throw Interruption.leaseLost }
             return false
         }
-        begin(verdicts, of: pulled.current, blast, wiredAt, slots: granted)
+        begin(verdicts, of: pulled.current, document, wiredAt, slots: granted)
         return !verdicts.isEmpty
     }
 
     // MARK: The wire
 
     private func begin(
-        _ verdicts: [WireVerdict], of prepared: [Prepared], _ blast: BlastID, _ wiredAt: ContinuousClock.Instant,
-        slots granted: Int
+        _ verdicts: [WireVerdict], of prepared: [Prepared], _ document: BlastDocument,
+        _ wiredAt: ContinuousClock.Instant, slots granted: Int
     ) {
         let byNumber = Dictionary(uniqueKeysWithValues: prepared.map { ($0.entry.recipientNumber, $0) })
         var wired: [WiredMessage] = []
@@ -273,8 +273,9 @@ struct Dispatcher: Service {
             }
             wired.append(
                 WiredMessage(
-                    delivery: DeliveryID(blast: blast, recipientNumber: verdict.recipientNumber),
-                    attempt: verdict.attempt, deferrals: item.deferrals, message: message, wiredAt: wiredAt))
+                    delivery: DeliveryID(blast: document.blast, recipientNumber: verdict.recipientNumber),
+                    district: document.district, attempt: verdict.attempt, deferrals: item.deferrals, message: message,
+                    wiredAt: wiredAt, wireAtMicroseconds: verdict.wireAtMicroseconds))
         }
         slots.release(granted - wired.count)
         if !wired.isEmpty { FaultPoint.reach("sender.after-wire") }
@@ -292,7 +293,7 @@ struct Dispatcher: Service {
                 let settlement = Settlement(
                     withdrawn: delivery, attempt: item.entry.attempt, token: token,
                     reason: "the database did not confirm that the attempt began; nothing was sent")
-                group.addTask { await writer.settle(settlement) }
+                group.addTask { await writer.settle(settlement, of: nil) }
             }
         }
         // A refused statement is rolled back, whatever comes later.

@@ -4,7 +4,7 @@ import Kafka
 import Postgres
 import Runtime
 
-/// Publishes the facts of attempts from their rows until the broker has them.
+/// Publishes the facts of attempts from their rows until the broker has them: those that no `OutcomeReporter` took on.
 ///
 /// A row is held while its events are under way, so that senders side by side share the work; a broker that does not
 /// answer within the producer's limit ends the hold and the row is published again later.
@@ -28,6 +28,7 @@ struct FactPublisher: Sendable {
     let database: PostgresPool
     let producer: KafkaProducer
     let metrics: SenderMetrics
+    let reporter: OutcomeReporter
 
     /// Publishes one batch; returns true when there may be more.
     func publish() async throws -> Bool {
@@ -35,7 +36,9 @@ struct FactPublisher: Sendable {
             let rows = try await connection.query(Self.unreported, [.int(Int64(Self.batchMax))])
             let facts = try rows.map { try AttemptFact($0) }
             guard !facts.isEmpty else { return 0 }
+            let began = ContinuousClock.now
             try await producer.send(try facts.flatMap(\.events).map { try ProducerRecord($0) })
+            if began.duration(to: .now) < OutcomeReporter.slowness { await reporter.brokerIsFast() }
             FaultPoint.reach("sender.after-publish")
             _ = try await connection.query(
                 Self.reported,
@@ -83,6 +86,15 @@ struct AttemptFact: Sendable, Equatable {
 }
 
 extension AttemptFact {
+    /// The fact that the row of an outcome states once it is committed; nil when there is no news.
+    init?(_ settlement: Settlement, of wired: WiredMessage, settledAtMicroseconds: Int64) {
+        guard let fact = settlement.fact else { return nil }
+        self.init(
+            delivery: settlement.delivery, attempt: settlement.attempt, district: wired.district,
+            state: settlement.state, fact: fact, reply: settlement.reply,
+            wireAtMicroseconds: wired.wireAtMicroseconds, settledAtMicroseconds: settledAtMicroseconds)
+    }
+
     fileprivate init(_ row: PostgresRow) throws {
         guard let state = AttemptState(rawValue: try row.string("state")),
             let fact = DeliveryFact(rawValue: UInt8(truncatingIfNeeded: try row.int("fact")))

@@ -6,12 +6,15 @@ import SMTP
 /// One message that WIRE let through.
 struct WiredMessage: Sendable {
     let delivery: DeliveryID
+    let district: DistrictID
     let attempt: Int32
     /// Temporary refusals of this delivery before this attempt.
     let deferrals: Int
     let message: ComposedMessage
     /// Taken before WIRE, so that it is never later than the row's time.
     let wiredAt: ContinuousClock.Instant
+    /// The row's time.
+    let wireAtMicroseconds: Int64
 }
 
 /// Hands messages to the relays and sees their outcomes written.
@@ -51,7 +54,7 @@ struct HandOver: Sendable {
         rates.sawOutcome(
             of: SendRates.domain(of: wired.message.envelope.recipient),
             isRefusedForNow: settlement.asksForLess && !outcome.isRelayAskingForLess)
-        await writer.settle(settlement)
+        await writer.settle(settlement, of: wired)
         metrics.settled(settlement.state)
         metrics.wireTime.observe(wired.wiredAt.duration(to: .now))
     }

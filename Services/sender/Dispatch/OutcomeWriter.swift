@@ -23,7 +23,8 @@ actor OutcomeWriter {
                         provider)
         ), settled AS (
             UPDATE attempt a
-               SET state = o.state, fact = o.fact::smallint, settled_at = clock_timestamp(), reported_at = NULL,
+               SET state = o.state, fact = o.fact::smallint, settled_at = statement_timestamp(),
+                   reported_at = CASE WHEN $13 AND o.fact IS NOT NULL THEN statement_timestamp() END,
                    next_at = clock_timestamp() + o.pause * interval '1 microsecond', provider = o.provider,
                    smtp_code = o.code::smallint, enhanced_code = o.enhanced, reply = o.reply
               FROM outcome o
@@ -45,29 +46,50 @@ actor OutcomeWriter {
               FROM claim n
              WHERE c.district_id = n.district_id AND c.address_hash = n.address_hash
                AND c.content_hash = n.content_hash
+        ), report AS (
+            INSERT INTO attempt_report (blast_ids, recipient_nos, attempt_nos) SELECT $1, $2, $3 WHERE $13
+            RETURNING report_id
         )
-        SELECT count(*) AS settled FROM settled
+        SELECT count(*) AS settled, statement_timestamp() AS settled_at, (SELECT report_id FROM report) AS report_id
+          FROM settled
         """
 
-    private typealias Entry = (settlement: Settlement, continuation: CheckedContinuation<Void, Never>)
+    private struct Entry {
+        let settlement: Settlement
+        /// Nil for what was taken back, of which there is no news.
+        let wired: WiredMessage?
+        let continuation: CheckedContinuation<Void, Never>
+    }
+
+    /// What a write did.
+    struct Written: Sendable {
+        /// How many attempts changed.
+        let settled: Int
+        let settledAtMicroseconds: Int64
+        /// Answers for the facts of the batch, when they count as reported.
+        let report: Int64?
+    }
 
     private let database: PostgresPool
     private let slots: HandOverSlots
+    private let reporter: OutcomeReporter?
     private let logger: Logger
     private var pending: [Entry] = []
     private var isWriting = false
     private var isWaiting = false
 
-    init(database: PostgresPool, slots: HandOverSlots, logger: Logger) {
+    /// - Parameter reporter: publishes facts as soon as they are committed; without it all are left to their rows.
+    init(database: PostgresPool, slots: HandOverSlots, reporter: OutcomeReporter?, logger: Logger) {
         self.database = database
+        self.reporter = reporter
         self.slots = slots
         self.logger = logger
     }
 
     /// Returns once the outcome is committed and its slot given back.
-    func settle(_ settlement: Settlement) async {
+    func settle(_ settlement: Settlement, of wired: WiredMessage?) async {
         await withCheckedContinuation { continuation in
-            pending.append((settlement, continuation))
+            pending.append(Entry(settlement: settlement, wired: wired, continuation: continuation))
             guard !isWriting else { return }
             if pending.count * 2 >= slots.inUse {
                 begin()
@@ -92,8 +114,10 @@ actor OutcomeWriter {
         var backoff = Backoff(initial: .milliseconds(50), maximum: .seconds(2))
         while !pending.isEmpty {
             let batch = Array(pending.prefix(Self.batchMax))
+            let written: Written
             do {
-                try await Self.write(batch.map(\.settlement), database)
+                let reports = await reporter?.isOpen == true && batch.contains { $0.settlement.fact != nil }
+                written = try await Self.write(batch.map(\.settlement), reports: reports, database)
             } catch {
                 outage.failed(error)
                 try? await Task.sleep(for: backoff.next())
@@ -104,12 +128,28 @@ actor OutcomeWriter {
             pending.removeFirst(batch.count)
             slots.release(batch.count)
             for entry in batch { entry.continuation.resume() }
+            await report(batch, written)
         }
         isWriting = false
     }
 
-    static func write(_ batch: [Settlement], _ database: PostgresPool) async throws {
-        _ = try await database.query(
+    /// When an outcome changed nothing, only the rows can say which: they are taken back.
+    private func report(_ batch: [Entry], _ written: Written) async {
+        guard let number = written.report, written.settled == batch.count else { return }
+        let facts = batch.compactMap { entry in
+            entry.wired.flatMap {
+                AttemptFact(entry.settlement, of: $0, settledAtMicroseconds: written.settledAtMicroseconds)
+            }
+        }
+        await reporter?.publish(OutcomeReporter.Report(number: number, facts: facts))
+    }
+
+    /// - Parameter reports: the facts count as reported, and the caller publishes them.
+    @discardableResult
+    static func write(
+        _ batch: [Settlement], reports: Bool = false, _ database: PostgresPool
+    ) async throws -> Written {
+        let rows = try await database.query(
             settle,
             [
                 .uuidArray(batch.map(\.delivery.blast)),
@@ -122,7 +162,11 @@ actor OutcomeWriter {
                 .textArray(batch.map(\.enhancedCode)),
                 .textArray(batch.map { Optional($0.reply) }),
                 .textArray(batch.map { $0.token?.description }), .textArray(batch.map(\.event.rawValue)),
-                .textArray(batch.map(\.provider)),
+                .textArray(batch.map(\.provider)), .bool(reports),
             ])
+        guard let row = rows.first else { throw PostgresError(.decoding, message: "the outcomes gave no answer") }
+        return Written(
+            settled: Int(try row.int("settled")), settledAtMicroseconds: try row.timestampMicroseconds("settled_at"),
+            report: try row.optionalInt("report_id"))
     }
 }

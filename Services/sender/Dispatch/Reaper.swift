@@ -124,7 +124,8 @@ struct Reaper: Sendable {
     private static let gauges = """
         SELECT (SELECT count(*) FROM attempt WHERE state = 'in_doubt') AS in_doubt,
                (SELECT count(*) FROM chunk WHERE state = 'cleared') AS chunks,
-               (SELECT count(*) FROM attempt WHERE fact IS NOT NULL AND reported_at IS NULL) AS unreported,
+               (SELECT count(*) FROM attempt WHERE fact IS NOT NULL AND reported_at IS NULL)
+               + (SELECT coalesce(sum(cardinality(recipient_nos)), 0) FROM attempt_report) AS unreported,
                (SELECT count(*) FROM attempt WHERE next_at IS NOT NULL) AS due
         """
 

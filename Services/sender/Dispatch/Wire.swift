@@ -21,6 +21,8 @@ struct WireVerdict: Sendable, Equatable {
     let attempt: Int32
     let state: AttemptState
     let fact: DeliveryFact?
+    /// The row's time, by the database's clock.
+    let wireAtMicroseconds: Int64
 }
 
 enum WireResult: Sendable, Equatable {
@@ -72,6 +74,7 @@ struct Wire: Sendable {
     private func result(_ rows: PostgresRows) throws -> WireResult {
         guard let first = rows.first else { return .notSending }
         guard try first.bool("lease_live") else { return .leaseLost }
+        let wireAt = try first.timestampMicroseconds("wire_at")
         guard try first.bool("open") else { return try first.bool("paused") ? .paused : .guardStale }
         var verdicts: [WireVerdict] = []
         for row in rows {
@@ -81,7 +84,9 @@ struct Wire: Sendable {
             }
             let fact = try row.optionalInt("fact").flatMap { DeliveryFact(rawValue: UInt8(truncatingIfNeeded: $0)) }
             verdicts.append(
-                WireVerdict(recipientNumber: number, attempt: try row.int32("attempt_no"), state: state, fact: fact))
+                WireVerdict(
+                    recipientNumber: number, attempt: try row.int32("attempt_no"), state: state, fact: fact,
+                    wireAtMicroseconds: wireAt))
         }
         return .decided(verdicts)
     }

@@ -107,12 +107,12 @@ extension Wire {
                         WHEN 'stopped' THEN v.stop_reason
                         WHEN 'requeued' THEN 'the same content is on its way to this address'
                    END,
-                   clock_timestamp(), CASE WHEN v.outcome <> 'wire' THEN clock_timestamp() END,
+                   statement_timestamp(), CASE WHEN v.outcome <> 'wire' THEN clock_timestamp() END,
                    CASE WHEN v.outcome = 'requeued' THEN clock_timestamp() + interval '2 seconds' END
               FROM verdict v
             RETURNING recipient_no, attempt_no, state, fact
         )
-        SELECT g.lease_live, g.paused, EXISTS (SELECT FROM passage) AS open,
+        SELECT g.lease_live, g.paused, EXISTS (SELECT FROM passage) AS open, statement_timestamp() AS wire_at,
                i.recipient_no, i.attempt_no, i.state, i.fact
           FROM gate g LEFT JOIN inserted i ON true
         """

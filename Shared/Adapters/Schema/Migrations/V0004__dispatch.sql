@@ -32,6 +32,7 @@ CREATE TABLE attempt (
     settled_at timestamptz,
     -- when the next attempt may begin; null once taken or when none follows
     next_at timestamptz,
+    -- when its fact was published, or taken on by a row of attempt_report
     reported_at timestamptz,
     PRIMARY KEY (blast_id, recipient_no, attempt_no)
 ) PARTITION BY RANGE (blast_id);
@@ -45,6 +46,17 @@ INSERT INTO daily_table VALUES ('attempt', 'WITH (fillfactor = 70)');
 SELECT protect_tenant_table('attempt', '{rollcall_report}', '{rollcall_dispatch}');
 GRANT SELECT, INSERT, UPDATE ON attempt TO rollcall_dispatch;
 GRANT SELECT ON attempt TO rollcall_report;
+
+-- Outcomes of one commit whose facts their sender publishes at once, from memory. The row goes when the broker has them;
+-- one that stays was left behind, and its attempts become unreported.
+CREATE TABLE attempt_report (
+    report_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    blast_ids uuid[] NOT NULL,
+    recipient_nos int[] NOT NULL,
+    attempt_nos int[] NOT NULL
+);
+GRANT SELECT, INSERT, UPDATE, DELETE ON attempt_report TO rollcall_dispatch;
 
 -- What operators found out about attempts in doubt, written with the operator's tool. The sender applies a row while the
 -- attempt is undecided; the attempt says what came of it.
