@@ -135,6 +135,24 @@ import Testing
         }
     }
 
+    @Test(arguments: samples) func `text that is encoded in two parts comes back whole`(_ text: String) {
+        let octets = Array(text.utf8)
+        for cut in 0...octets.count {
+            var encoded: [UInt8] = []
+            QuotedPrintable.append(Array(octets[..<cut]), to: &encoded, continues: true)
+            let lines = encoded.split(separator: 10, omittingEmptySubsequences: false)
+            #expect(lines.last?.isEmpty == true && lines.allSatisfy { $0.count <= 77 })
+            QuotedPrintable.append(Array(octets[cut...]), to: &encoded)
+            QuotedPrintable.endText(&encoded)
+            #expect(QuotedPrintable.decode(encoded) == Array(text.replacing("\n", with: "\r\n").utf8))
+            #expect(!encoded.suffix(3).elementsEqual(Array("=\r\n".utf8)))
+            for line in encoded.split(separator: 10, omittingEmptySubsequences: false) {
+                let bare = line.last == 13 ? line.dropLast() : line
+                #expect(bare.count <= 76 && bare.last != 0x20 && bare.last != 0x09 && bare.first != UInt8(ascii: "."))
+            }
+        }
+    }
+
     @Test func `every kind of line end becomes CR LF`() {
         var encoded: [UInt8] = []
         QuotedPrintable.append("a\rb\nc\r\nd\r\r", to: &encoded)

@@ -94,9 +94,10 @@ struct DispatchMessageTests {
     @Test func `return path and Message-ID are deterministic, lower case and short, and differ by key`() throws {
         let keys = try TokenKeys(["1:" + String(repeating: "ab", count: 32)])
         let other = try TokenKeys(["1:" + String(repeating: "cd", count: 32)])
-        let local = ReturnPath.localPart(district: DistrictID(7), delivery: delivery, keys: keys)
-        #expect(local == ReturnPath.localPart(district: DistrictID(7), delivery: delivery, keys: keys))
-        #expect(local != ReturnPath.localPart(district: DistrictID(7), delivery: delivery, keys: other))
+        let token = LinkToken(purpose: .delivery, district: DistrictID(7), delivery: delivery)
+        let local = ReturnPath.localPart(delivery, signed: keys.signed(token))
+        #expect(local == ReturnPath.localPart(delivery, signed: keys.signed(token)))
+        #expect(local != ReturnPath.localPart(delivery, signed: other.signed(token)))
         #expect(local.utf8.count <= 64)
         #expect(local == local.lowercased())
         #expect(Base32.encode(Array("foobar".utf8)) == "mzxw6ytboi")

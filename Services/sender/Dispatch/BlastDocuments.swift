@@ -69,6 +69,7 @@ actor BlastDocuments {
         document.countsByPerson = try row.bool("by_person")
         document.attachments = try await DraftMessage.attachments(of: blast, in: database)
         document.attachmentsDigest = try await DraftMessage.attachmentsDigest(of: blast, in: database)
+        document.outline = MessageOutline(document)
         return document
     }
 

@@ -7,12 +7,24 @@ struct AnchorScanner {
     private let isTemplate: Bool
     private var index = 0
     private var found: [Range<Int>] = []
+    /// Where the last tag or comment ended.
+    private var settled = 0
+    /// No merge value can make another thing of a template, if it has no angle bracket and no quotation mark.
+    private var isFixed = true
 
     /// The range of each value without its quotes, in order.
     static func hrefs(in html: [UInt8], isTemplate: Bool) -> [Range<Int>] {
         var scanner = AnchorScanner(html: html, isTemplate: isTemplate)
         scanner.scan()
         return scanner.found
+    }
+
+    /// The same of a template, when whatever is merged into it leaves them where they are: values without angle brackets
+    /// and quotation marks, in texts, comments and quoted attributes. Else nil.
+    static func fixedHrefs(inTemplate html: [UInt8]) -> [Range<Int>]? {
+        var scanner = AnchorScanner(html: html, isTemplate: true)
+        scanner.scan()
+        return scanner.isFixed ? scanner.found : nil
     }
 
     private init(html: [UInt8], isTemplate: Bool) {
@@ -22,13 +34,17 @@ struct AnchorScanner {
 
     private mutating func scan() {
         while index < html.count {
+            if isTemplate, isAt("{{"), holdsTag(before: index, within: 3) { isFixed = false }
             if skipMustache() { continue }
             guard html[index] == UInt8(ascii: "<") else {
                 index += 1
                 continue
             }
             if isAt("<!--") {
-                skip(past: "-->", from: index + 4)
+                let start = index + 4
+                skip(past: "-->", from: start)
+                checkComment(start..<index)
+                settled = index
             } else {
                 index += 1
                 scanTag()
@@ -43,6 +59,7 @@ struct AnchorScanner {
         guard index > start, !Self.isDigit(html[start]) else { return }
         let name = String(decoding: html[start..<index].map(Self.lowered), as: UTF8.self)
         let href = scanAttributes()
+        settled = index
         if name == "a", let href { found.append(href) }
         if ["script", "style", "textarea", "title"].contains(name) { skipContents(of: name) }
     }
@@ -51,7 +68,10 @@ struct AnchorScanner {
     private mutating func scanAttributes() -> Range<Int>? {
         var href: Range<Int>?
         while index < html.count {
-            if skipMustache() { continue }
+            if skipMustache() {
+                isFixed = false
+                continue
+            }
             let byte = html[index]
             if byte == UInt8(ascii: ">") {
                 index += 1
@@ -90,7 +110,7 @@ struct AnchorScanner {
         guard quote == UInt8(ascii: "\"") || quote == UInt8(ascii: "'") else {
             let start = index
             while index < html.count, !Self.isSpace(html[index]), html[index] != UInt8(ascii: ">") {
-                if !skipMustache() { index += 1 }
+                if skipMustache() { isFixed = false } else { index += 1 }
             }
             return start..<index
         }
@@ -110,7 +130,21 @@ struct AnchorScanner {
             {
                 return
             }
+            if isTemplate, isAt("{{"), holdsTag(before: index, within: end.count) { isFixed = false }
             index += 1
+        }
+    }
+
+    /// Whether a tag may have begun in the last octets, which what comes next would then be part of.
+    private func holdsTag(before end: Int, within count: Int) -> Bool {
+        html[max(settled, end - count)..<end].contains(UInt8(ascii: "<"))
+    }
+
+    /// A value may end in the hyphens that a comment ends with.
+    private mutating func checkComment(_ range: Range<Int>) {
+        guard isTemplate else { return }
+        for index in range where html[index...].starts(with: [0x7D, 0x7D]) {
+            if html[(index + 2)...].prefix(3).contains(UInt8(ascii: ">")) { isFixed = false }
         }
     }
 

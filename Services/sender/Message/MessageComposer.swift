@@ -23,6 +23,8 @@ struct BlastDocument: Sendable {
     var attachments: [MIMEAttachment] = []
     /// What identifies the attachments in the content's hash; nil without any.
     var attachmentsDigest: [UInt8]?
+    /// Spares work at many messages, and changes none; made from all of the above.
+    var outline: MessageOutline?
 }
 
 /// A message ready for hand-over.
@@ -62,11 +64,14 @@ struct MessageComposer: Sendable {
     let publicURL: String
     let bounceDomain: String
     let keys: TokenKeys
+    /// Our own links cannot be taken for markup.
+    private let hasPlainLinks: Bool
 
     init(publicURL: String, bounceDomain: String, keys: TokenKeys) {
         self.publicURL = publicURL.hasSuffix("/") ? String(publicURL.dropLast()) : publicURL
         self.bounceDomain = bounceDomain
         self.keys = keys
+        hasPlainLinks = !publicURL.utf8.contains(where: MessageOutline.isMarkup)
     }
 
     func compose(_ recipient: Recipient, of document: BlastDocument, unixSeconds: Int64) -> Composition {
@@ -79,21 +84,44 @@ struct MessageComposer: Sendable {
         case .success(let parsed): template = parsed
         case .failure(let fault): return Self.failed(.notSent, "the template cannot be used: \(fault)")
         }
-        let rendered = template.render(MergeFields.values(of: recipient))
         let delivery = DeliveryID(blast: document.blast, recipientNumber: recipient.number)
+        let links = DeliveryLinks(publicURL: publicURL, keys: keys, district: document.district, delivery: delivery)
+        let isText = Channel(address: recipient.address) == .sms
+        if !isText, hasPlainLinks, let outline = document.outline,
+            let (values, subject, content) = outline.merge(recipient)
+        {
+            return Composition(
+                contentHash: Self.contentHash(content.finish(), recipient, document),
+                result: encode(
+                    subject, text: outline.text?.filled(values, links, document),
+                    html: outline.html?.filled(values, links, document), to: recipient, links, document,
+                    unixSeconds: unixSeconds))
+        }
+        let rendered = template.render(MergeFields.values(of: recipient))
         let linked =
             template.hasPersonalLinks
-            ? rendered.resolved { "\(publicURL)/\($0.route)/\(token($0.purpose, delivery, document))" } : rendered
+            ? rendered.resolved { link in links.text { $0.append(link, to: &$1) } } : rendered
+        let html = linked.html.map { !isText && document.isTracked ? Self.tracked($0, links, document) : $0 }
         return Composition(
             contentHash: Self.contentHash(rendered, recipient, document),
-            result: Channel(address: recipient.address) == .sms
-                ? textMessage(linked, to: recipient, delivery, document)
-                : encode(linked, to: recipient, of: document, unixSeconds: unixSeconds))
+            result: isText
+                ? textMessage(linked, to: recipient, links)
+                : encode(
+                    linked.subject, text: linked.text.map { .text($0) }, html: html.map { .text($0) }, to: recipient,
+                    links,
+                    document, unixSeconds: unixSeconds))
     }
 
     /// Of what the recipient would read before any tracking (K-04). A blast that counts by person means the person too.
     static func contentHash(_ rendered: RenderedMessage, _ recipient: Recipient, _ document: BlastDocument) -> [UInt8] {
-        var hash = ContentHash.of(subject: rendered.subject, text: rendered.text, html: rendered.html)
+        contentHash(
+            ContentHash.of(subject: rendered.subject, text: rendered.text, html: rendered.html), recipient, document)
+    }
+
+    private static func contentHash(
+        _ ofParts: [UInt8], _ recipient: Recipient, _ document: BlastDocument
+    ) -> [UInt8] {
+        var hash = ofParts
         if let digest = document.attachmentsDigest { hash = SHA256Digest.of(hash + digest) }
         if document.countsByPerson {
             let person = "\(recipient.personKind ?? ""):\(recipient.personReference ?? "")"
@@ -103,7 +131,8 @@ struct MessageComposer: Sendable {
     }
 
     private func encode(
-        _ rendered: RenderedMessage, to recipient: Recipient, of document: BlastDocument, unixSeconds: Int64
+        _ subject: String, text: MIMEBody?, html: MIMEBody?, to recipient: Recipient, _ links: DeliveryLinks,
+        _ document: BlastDocument, unixSeconds: Int64
     ) -> Result<ComposedMessage, CompositionFault> {
         guard let from = document.from else {
             return .failure(CompositionFault(fact: .notSent, reason: "the blast's sender address cannot be used"))
@@ -114,28 +143,26 @@ struct MessageComposer: Sendable {
         } catch {
             return .failure(CompositionFault(fact: .invalid, reason: error.reason))
         }
-        let delivery = DeliveryID(blast: document.blast, recipientNumber: recipient.number)
-        let messageID = ReturnPath.messageID(delivery)
+        let messageID = ReturnPath.messageID(links.delivery)
         var message = MIMEMessage(
-            from: from, to: Mailbox(name: recipient.name, address: address), subject: rendered.subject,
-            date: unixSeconds, messageID: "\(messageID)@\(bounceDomain)", text: rendered.text,
-            html: rendered.html.map { document.isTracked ? tracked($0, delivery, document) : $0 }, boundary: messageID)
+            from: from, to: Mailbox(name: recipient.name, address: address), subject: subject, date: unixSeconds,
+            messageID: "\(messageID)@\(bounceDomain)", text: text, html: html, boundary: messageID)
         message.replyTo = document.replyTo
         message.attachments = document.attachments
-        let tag = token(.delivery, delivery, document)
+        let signed = links.signedDelivery
+        let tag = Base64URL.encode(signed)
         message.extraHeaders = [("X-Rollcall-Delivery", tag)]
         if !document.isEmergency, document.offersUnsubscribe {
-            message.unsubscribeURLs = ["\(publicURL)/u/\(token(.unsubscribe, delivery, document))"]
+            message.unsubscribeURLs = [links.text { $0.append(.unsubscribe, to: &$1) }]
             message.oneClickUnsubscribe = true
         }
         do {
             let octets = try message.encoded()
-            let sender = ReturnPath.localPart(district: document.district, delivery: delivery, keys: keys)
             return .success(
                 ComposedMessage(
                     envelope: SMTPEnvelope(
-                        sender: "\(sender)@\(bounceDomain)", recipient: address.wireForm,
-                        envelopeID: "\(delivery)"),
+                        sender: "\(ReturnPath.localPart(links.delivery, signed: signed))@\(bounceDomain)",
+                        recipient: address.wireForm, envelopeID: "\(links.delivery)"),
                     octets: octets, from: from.address.wireForm, tag: tag))
         } catch {
             return .failure(CompositionFault(fact: .notSent, reason: "the message cannot be built: \(error.reason)"))
@@ -143,7 +170,7 @@ struct MessageComposer: Sendable {
     }
 
     private func textMessage(
-        _ rendered: RenderedMessage, to recipient: Recipient, _ delivery: DeliveryID, _ document: BlastDocument
+        _ rendered: RenderedMessage, to recipient: Recipient, _ links: DeliveryLinks
     ) -> Result<ComposedMessage, CompositionFault> {
         guard let text = rendered.text, !text.utf8.isEmpty else {
             return .failure(CompositionFault(fact: .notSent, reason: "the blast has no text for a text message"))
@@ -155,27 +182,19 @@ struct MessageComposer: Sendable {
         }
         return .success(
             ComposedMessage(
-                envelope: SMTPEnvelope(sender: "", recipient: recipient.address, envelopeID: "\(delivery)"),
-                octets: Array(text.utf8), tag: token(.delivery, delivery, document)))
+                envelope: SMTPEnvelope(sender: "", recipient: recipient.address, envelopeID: "\(links.delivery)"),
+                octets: Array(text.utf8), tag: Base64URL.encode(links.signedDelivery)))
     }
 
-    private func tracked(_ html: String, _ delivery: DeliveryID, _ document: BlastDocument) -> String {
+    private static func tracked(_ html: String, _ links: DeliveryLinks, _ document: BlastDocument) -> String {
         var octets = Array(html.utf8)
         if !document.links.isEmpty {
             octets = TrackedLinks.rewrite(octets) { destination in
-                document.links[destination].map { "\(publicURL)/c/\(token(.click, delivery, document, link: $0))" }
+                document.links[destination].map { number in links.text { $0.appendClick(number, to: &$1) } }
             }
         }
-        let source = "\(publicURL)/o/\(token(.open, delivery, document))"
-        octets = TrackedLinks.insert(
-            "<img src=\"\(source)\" width=\"1\" height=\"1\" alt=\"\">", intoBodyOf: octets)
+        octets = TrackedLinks.insert(links.text { $0.appendOpenPixel(to: &$1) }, intoBodyOf: octets)
         return String(decoding: octets, as: UTF8.self)
-    }
-
-    private func token(
-        _ purpose: LinkToken.Purpose, _ delivery: DeliveryID, _ document: BlastDocument, link: Int16 = 0
-    ) -> String {
-        keys.sign(LinkToken(purpose: purpose, district: document.district, delivery: delivery, link: link))
     }
 
     private static func failed(_ fact: DeliveryFact, _ reason: String) -> Composition {

@@ -45,6 +45,13 @@ struct MessageTemplate: Sendable {
             subject: subject.render(present), html: html?.render(present), text: text?.render(present))
     }
 
+    /// The parts, when all of them are plain.
+    var plain: (subject: PlainTemplate, html: PlainTemplate?, text: PlainTemplate?)? {
+        guard let subject = subject.plain, html.map({ $0.plain != nil }) ?? true, text.map({ $0.plain != nil }) ?? true
+        else { return nil }
+        return (subject, html?.plain, text?.plain)
+    }
+
     private static func parse(_ template: String, _ part: Part) throws(Fault) -> ParsedTemplate {
         try checkTags(template, part)
         do {

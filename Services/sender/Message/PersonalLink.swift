@@ -36,25 +36,52 @@ enum PersonalLink: String, CaseIterable, Sendable {
     /// Replaces the stand-ins, octet by octet: a merge value behind one may begin with a combining character.
     static func resolve(_ text: String, _ link: (PersonalLink) -> String) -> String {
         let octets = Array(text.utf8)
-        let prefix = Array("https://link.rollcall.invalid/".utf8)
         var result: [UInt8] = []
         var copied = 0
         var index = 0
-        while index + prefix.count <= octets.count {
-            guard octets[index] == prefix[0], octets[index..<(index + prefix.count)].elementsEqual(prefix),
-                let found = allCases.first(where: {
-                    octets[(index + prefix.count)...].starts(with: $0.rawValue.utf8)
-                })
-            else {
-                index += 1
+        while let start = next(in: octets, from: index) {
+            let name = octets[(start + prefix.count)...]
+            guard let found = allCases.first(where: { name.starts(with: $0.rawValue.utf8) }) else {
+                index = start + 1
                 continue
             }
-            result += octets[copied..<index]
+            result += octets[copied..<start]
             result += Array(link(found).utf8)
-            index += prefix.count + found.rawValue.utf8.count
+            index = start + prefix.count + found.rawValue.utf8.count
             copied = index
         }
         guard copied > 0 else { return text }
         return String(decoding: result + octets[copied...], as: UTF8.self)
+    }
+
+    /// How many stand-ins there are, and beginnings of such.
+    static func count(in octets: [UInt8]) -> Int {
+        var (count, index) = (0, 0)
+        while let start = next(in: octets, from: index) {
+            count += 1
+            index = start + prefix.count
+        }
+        return count
+    }
+
+    private static let prefix = Array("https://link.rollcall.invalid/".utf8)
+
+    /// By an octet how far the prefix can be moved on when that octet is at its end (Horspool).
+    private static let steps = prefix.dropLast().enumerated().reduce(into: Array(repeating: prefix.count, count: 256)) {
+        $0[Int($1.element)] = prefix.count - 1 - $1.offset
+    }
+
+    private static func next(in octets: [UInt8], from start: Int) -> Int? {
+        let (prefix, steps) = (prefix, steps)
+        var end = start + prefix.count - 1
+        while end < octets.count {
+            if octets[end] == prefix[prefix.count - 1],
+                octets[(end - prefix.count + 1)...end].elementsEqual(prefix)
+            {
+                return end - prefix.count + 1
+            }
+            end += steps[Int(octets[end])]
+        }
+        return nil
     }
 }

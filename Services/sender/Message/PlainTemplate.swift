@@ -5,53 +5,45 @@ import Mail
 /// It renders octet for octet what Mustache does. Whatever it is not sure of it leaves to Mustache: sections, comments,
 /// dotted names, transforms, tags beside characters that might combine with a brace, and values that are no text.
 struct PlainTemplate: Sendable {
-    private enum Piece: Sendable {
-        case text([UInt8])
-        case value(name: String, isEscaped: Bool)
+    struct Tag: Sendable {
+        /// With its braces.
+        let range: Range<Int>
+        let name: String
+        let isEscaped: Bool
     }
 
-    private var pieces: [Piece] = []
-    private var textOctets = 0
+    let octets: [UInt8]
+    private(set) var tags: [Tag] = []
 
     /// Nil when there is anything else in it. The template has to be one that Mustache accepts.
     /// - Parameter isMarkup: values of `{{name}}` are escaped.
     init?(_ template: String, isMarkup: Bool) {
-        let octets = Array(template.utf8)
-        var copied = 0
+        octets = Array(template.utf8)
         var index = 0
         while let open = Self.find(0x7B, in: octets, from: index) {
             let depth = octets[open...].starts(with: [0x7B, 0x7B, 0x7B]) ? 3 : 2
             guard let (name, end) = Self.tag(in: octets, from: open + depth, depth),
                 open == 0 || octets[open - 1] < 0x80, end == octets.count || octets[end] < 0x80
             else { return nil }
-            append(octets[copied..<open])
-            pieces.append(.value(name: name, isEscaped: isMarkup && depth == 2))
+            tags.append(Tag(range: open..<end, name: name, isEscaped: isMarkup && depth == 2))
             index = end
-            copied = end
         }
-        append(octets[copied...])
     }
 
     /// Nil when a value is no text.
     func render(_ values: [String: Any]) -> String? {
-        var octets: [UInt8] = []
-        octets.reserveCapacity(textOctets + 256)
-        for piece in pieces {
-            switch piece {
-            case .text(let text): octets += text
-            case .value(let name, let isEscaped):
-                guard let value = values[name] else { continue }
-                guard let text = value as? String else { return nil }
-                octets += (isEscaped ? MarkupText.escape(text) : text).utf8
-            }
+        var result: [UInt8] = []
+        result.reserveCapacity(octets.count + 256)
+        var copied = 0
+        for tag in tags {
+            result += octets[copied..<tag.range.lowerBound]
+            copied = tag.range.upperBound
+            guard let value = values[tag.name] else { continue }
+            guard let text = value as? String else { return nil }
+            result += (tag.isEscaped ? MarkupText.escape(text) : text).utf8
         }
-        return String(decoding: octets, as: UTF8.self)
-    }
-
-    private mutating func append(_ text: ArraySlice<UInt8>) {
-        guard !text.isEmpty else { return }
-        pieces.append(.text(Array(text)))
-        textOctets += text.count
+        result += octets[copied...]
+        return String(decoding: result, as: UTF8.self)
     }
 
     /// Where two of `brace` stand next.

@@ -6,9 +6,12 @@ import Signing
 enum ReturnPath {
     /// `b+<token>`: blast, recipient, key number and 56 bits of the delivery token's MAC in lower-case base32; 47
     /// octets. Whoever gets a bounce for it can tell the delivery, and whether we wrote it.
-    static func localPart(district: DistrictID, delivery: DeliveryID, keys: TokenKeys) -> String {
-        let signed = keys.signed(LinkToken(purpose: .delivery, district: district, delivery: delivery))
-        return "b+" + Base32.encode(identity(of: delivery) + signed.prefix(1) + signed.suffix(16).prefix(7))
+    /// - Parameter signed: the octets of the delivery's token.
+    static func localPart(_ delivery: DeliveryID, signed: [UInt8]) -> String {
+        var octets = identity(of: delivery)
+        octets += signed.prefix(1)
+        octets += signed.suffix(16).prefix(7)
+        return "b+" + Base32.encode(octets)
     }
 
     /// The left side of the Message-ID: the same for every attempt of one delivery, so that mailboxes which collapse
@@ -16,11 +19,16 @@ enum ReturnPath {
     static func messageID(_ delivery: DeliveryID) -> String { Base32.encode(identity(of: delivery)) }
 
     private static func identity(of delivery: DeliveryID) -> [UInt8] {
-        octets(delivery.blast.high) + octets(delivery.blast.low)
-            + octets(UInt64(UInt32(bitPattern: delivery.recipientNumber))).suffix(4)
+        var octets: [UInt8] = []
+        octets.reserveCapacity(28)
+        append(delivery.blast.high, 8, to: &octets)
+        append(delivery.blast.low, 8, to: &octets)
+        append(UInt64(UInt32(bitPattern: delivery.recipientNumber)), 4, to: &octets)
+        return octets
     }
 
-    private static func octets(_ word: UInt64) -> [UInt8] {
-        (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64(56 - $0 * 8)) }
+    /// Big-endian.
+    private static func append(_ word: UInt64, _ count: UInt64, to octets: inout [UInt8]) {
+        for place in (0..<count).reversed() { octets.append(UInt8(truncatingIfNeeded: word >> (place * 8))) }
     }
 }

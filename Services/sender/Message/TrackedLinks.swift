@@ -41,21 +41,36 @@ enum TrackedLinks {
 
     /// Puts `markup` before the last `</body>`, or at the end.
     static func insert(_ markup: String, intoBodyOf html: [UInt8]) -> [UInt8] {
-        let end = Array("</body".utf8)
-        var index = html.count - end.count
+        guard let index = bodyEnd(in: html) else { return html + Array(markup.utf8) }
+        return html[..<index] + Array(markup.utf8) + html[index...]
+    }
+
+    /// Where the last `</body` begins.
+    static func bodyEnd(in html: [UInt8]) -> Int? {
+        var index = html.count - endOfBody.count
         while index >= 0 {
-            if html[index] == UInt8(ascii: "<"),
-                html[index..<(index + end.count)].elementsEqual(end, by: { $0 | 0x20 == $1 | 0x20 })
-            {
-                return html[..<index] + Array(markup.utf8) + html[index...]
-            }
+            if html[index] == UInt8(ascii: "<"), isEnd(html[index..<(index + endOfBody.count)]) { return index }
             index -= 1
         }
-        return html + Array(markup.utf8)
+        return nil
+    }
+
+    /// Whether the text ends in the middle of what may become `</body`.
+    static func breaksBodyEnd(_ text: ArraySlice<UInt8>) -> Bool {
+        (1..<endOfBody.count).contains { count in
+            let end = text.suffix(count)
+            return end.first == UInt8(ascii: "<") && isEnd(end)
+        }
+    }
+
+    private static let endOfBody = Array("</body".utf8)
+
+    private static func isEnd(_ text: ArraySlice<UInt8>) -> Bool {
+        text.elementsEqual(endOfBody.prefix(text.count), by: { $0 | 0x20 == $1 | 0x20 })
     }
 
     /// The address a browser would open, or nil when it is not one that is tracked.
-    private static func destination(_ value: ArraySlice<UInt8>, isTemplate: Bool) -> [UInt8]? {
+    static func destination(_ value: ArraySlice<UInt8>, isTemplate: Bool) -> [UInt8]? {
         if isTemplate, String(decoding: value, as: UTF8.self).contains("{{") { return nil }
         let trimmed = value.drop { $0 <= 0x20 }
         let end = trimmed.lastIndex { $0 > 0x20 }.map { $0 + 1 } ?? trimmed.startIndex

@@ -6,6 +6,11 @@ public enum Base64URL {
 
     public static func encode(_ bytes: [UInt8]) -> String { digits(of: bytes, bits: 6, alphabet) }
 
+    /// Appends what `encode` gives, as octets.
+    public static func append(_ bytes: [UInt8], to text: inout [UInt8]) {
+        appendDigits(of: bytes, bits: 6, alphabet, to: &text)
+    }
+
     public static func decode(_ text: String) -> [UInt8]? {
         guard text.utf8.allSatisfy({ $0 != UInt8(ascii: "+") && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "=") })
         else { return nil }
@@ -58,6 +63,11 @@ public enum Base32 {
 private func digits(of bytes: [UInt8], bits width: Int, _ alphabet: [UInt8]) -> String {
     var text: [UInt8] = []
     text.reserveCapacity((bytes.count * 8 + width - 1) / width)
+    appendDigits(of: bytes, bits: width, alphabet, to: &text)
+    return String(decoding: text, as: UTF8.self)
+}
+
+private func appendDigits(of bytes: [UInt8], bits width: Int, _ alphabet: [UInt8], to text: inout [UInt8]) {
     var (bits, count, mask) = (UInt32(0), 0, (UInt32(1) << UInt32(width)) - 1)
     for byte in bytes {
         bits = bits << 8 | UInt32(byte)
@@ -68,5 +78,4 @@ private func digits(of bytes: [UInt8], bits width: Int, _ alphabet: [UInt8]) -> 
         }
     }
     if count > 0 { text.append(alphabet[Int(bits << UInt32(width - count) & mask)]) }
-    return String(decoding: text, as: UTF8.self)
 }

@@ -12,20 +12,41 @@ public struct AddressHasher: Sendable {
 }
 
 /// The identity of what one recipient would read: rendered subject, text and HTML before any tracking rewrite (K-04).
-public enum ContentHash {
+public struct ContentHash: Sendable {
+    /// What is hashed: each part behind its length.
+    public private(set) var octets: [UInt8] = []
+
     public static func of(subject: String, text: String?, html: String?) -> [UInt8] {
-        var hash = SHA256()
+        var hash = ContentHash(capacity: 0)
         for part in [subject, text ?? "", html ?? ""] {
             let bytes = Array(part.utf8)
-            hash.update(data: Array("\(bytes.count):".utf8))
-            hash.update(data: bytes)
+            hash.begin(octets: bytes.count)
+            hash.append(bytes)
         }
-        return Array(hash.finalize())
+        return hash.finish()
     }
+
+    /// For whoever has the parts in pieces: subject, text and HTML have to be begun and appended in this order.
+    public init(capacity: Int) { octets.reserveCapacity(capacity) }
+
+    /// - Parameter count: the octets that the next part has.
+    public mutating func begin(octets count: Int) {
+        octets += String(count).utf8
+        octets.append(UInt8(ascii: ":"))
+    }
+
+    public mutating func append(_ piece: [UInt8]) { octets += piece }
+
+    public func finish() -> [UInt8] { SHA256Digest.of(octets) }
 }
 
 public enum SHA256Digest {
-    public static func of(_ bytes: [UInt8]) -> [UInt8] { Array(SHA256.hash(data: bytes)) }
+    public static func of(_ bytes: [UInt8]) -> [UInt8] {
+        var digest: [UInt8] = []
+        digest.reserveCapacity(32)
+        for octet in SHA256.hash(data: bytes) { digest.append(octet) }
+        return digest
+    }
 }
 
 /// An API key as handed to a person: `rck_<key id>_<secret>`. Only the SHA-256 of the secret is stored.

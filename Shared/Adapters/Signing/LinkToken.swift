@@ -4,12 +4,15 @@ import Foundation
 
 /// Secrets for tokens, by key number, newest first in use. Old keys keep verifying until they are removed.
 public struct TokenKeys: Sendable {
-    private let keys: [UInt8: SymmetricKey]
-    private let current: UInt8
+    private static let macSize = 16
+
+    /// Each already keyed: a token then costs its own octets only.
+    private let keys: [UInt8: HMAC<SHA256>]
+    private let current: (number: UInt8, key: HMAC<SHA256>)
 
     /// Reads `number:hexadecimal secret` items; the highest number signs. A secret has at least 32 octets.
     public init(_ items: [String]) throws(SigningError) {
-        var keys: [UInt8: SymmetricKey] = [:]
+        var keys: [UInt8: HMAC<SHA256>] = [:]
         for item in items {
             let parts = item.split(separator: ":", maxSplits: 1)
             guard parts.count == 2, let number = UInt8(parts[0]), let secret = Hexadecimal.bytes(String(parts[1])),
@@ -18,11 +21,11 @@ public struct TokenKeys: Sendable {
                 throw SigningError(
                     "a token key is written as number:secret, the secret being 64 or more hexadecimal digits")
             }
-            keys[number] = SymmetricKey(data: secret)
+            keys[number] = HMAC(key: SymmetricKey(data: secret))
         }
-        guard let current = keys.keys.max() else { throw SigningError("no token key is given") }
+        guard let current = keys.max(by: { $0.key < $1.key }) else { throw SigningError("no token key is given") }
         self.keys = keys
-        self.current = current
+        self.current = (current.key, current.value)
     }
 
     /// Signs what `token` says, as URL-safe text without padding.
@@ -30,24 +33,36 @@ public struct TokenKeys: Sendable {
 
     /// The octets of the same: key number, what the token says, MAC.
     public func signed(_ token: LinkToken) -> [UInt8] {
-        var bytes = [current] + token.payload
-        if let key = keys[current] { bytes += Self.mac(bytes, key) }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(1 + LinkToken.payloadSize + Self.macSize)
+        bytes.append(current.number)
+        token.append(to: &bytes)
+        Self.appendMAC(of: bytes, current.key, to: &bytes)
         return bytes
     }
 
     /// The token that `text` proves, or nil. Compared in constant time; no reason is given.
     public func verify(_ text: String) -> LinkToken? {
-        guard text.utf8.count <= 128, let bytes = Base64URL.decode(text), bytes.count == 1 + LinkToken.payloadSize + 16,
-            Base64URL.encode(bytes) == text, let key = keys[bytes[0]]
+        guard text.utf8.count <= 128, let bytes = Base64URL.decode(text),
+            bytes.count == 1 + LinkToken.payloadSize + Self.macSize, Base64URL.encode(bytes) == text,
+            let key = keys[bytes[0]]
         else { return nil }
-        let signed = Array(bytes.dropLast(16))
-        let difference = zip(Self.mac(signed, key), bytes.suffix(16)).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) }
+        let signed = Array(bytes.dropLast(Self.macSize))
+        var expected: [UInt8] = []
+        Self.appendMAC(of: signed, key, to: &expected)
+        let difference = zip(expected, bytes.suffix(Self.macSize)).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) }
         guard difference == 0 else { return nil }
         return LinkToken(payload: Array(signed.dropFirst()))
     }
 
-    private static func mac(_ bytes: [UInt8], _ key: SymmetricKey) -> [UInt8] {
-        Array(HMAC<SHA256>.authenticationCode(for: bytes, using: key).prefix(16))
+    private static func appendMAC(of bytes: [UInt8], _ key: HMAC<SHA256>, to result: inout [UInt8]) {
+        var mac = key
+        mac.update(data: bytes)
+        var left = macSize
+        for octet in mac.finalize() where left > 0 {
+            result.append(octet)
+            left -= 1
+        }
     }
 }
 
@@ -79,10 +94,13 @@ public struct LinkToken: Sendable, Hashable {
 
     static let payloadSize = 1 + 8 + 16 + 4 + 2
 
-    var payload: [UInt8] {
-        [purpose.rawValue] + bigEndian(UInt64(bitPattern: district.number), 8) + bigEndian(delivery.blast.high, 8)
-            + bigEndian(delivery.blast.low, 8) + bigEndian(UInt64(UInt32(bitPattern: delivery.recipientNumber)), 4)
-            + bigEndian(UInt64(UInt16(bitPattern: link)), 2)
+    func append(to bytes: inout [UInt8]) {
+        bytes.append(purpose.rawValue)
+        Self.append(UInt64(bitPattern: district.number), 8, to: &bytes)
+        Self.append(delivery.blast.high, 8, to: &bytes)
+        Self.append(delivery.blast.low, 8, to: &bytes)
+        Self.append(UInt64(UInt32(bitPattern: delivery.recipientNumber)), 4, to: &bytes)
+        Self.append(UInt64(UInt16(bitPattern: link)), 2, to: &bytes)
     }
 
     init?(payload: [UInt8]) {
@@ -96,8 +114,13 @@ public struct LinkToken: Sendable, Hashable {
         link = Int16(bitPattern: UInt16(truncatingIfNeeded: number(29..<31)))
     }
 
-    private func bigEndian(_ value: UInt64, _ count: Int) -> [UInt8] {
-        (0..<count).reversed().map { UInt8(truncatingIfNeeded: value >> UInt64($0 * 8)) }
+    /// Big-endian.
+    private static func append(_ value: UInt64, _ count: Int, to bytes: inout [UInt8]) {
+        var shift = UInt64(count * 8)
+        while shift > 0 {
+            shift -= 8
+            bytes.append(UInt8(truncatingIfNeeded: value >> shift))
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 struct HeaderWriter {
     private(set) var octets: [UInt8] = []
     private var column = 0
+    private var isFirst = true
 
     private static let foldAt = 78
     /// Longest run of octets that may stand unfolded; 998 less room for the longest header name.
@@ -12,23 +13,21 @@ struct HeaderWriter {
     mutating func unstructured(_ name: String, _ value: String) {
         begin(name)
         let text = Array(value.utf8)
-        let tokens = Self.tokens(of: text)
-        if Self.needsEncoding(text) || tokens.contains(where: { $0.count > Self.longestToken }) {
+        if Self.needsEncoding(text) || text.count > Self.longestToken && Self.hasLongToken(text) {
             appendEncodedWords(text)
         } else {
-            for token in tokens { append(token) }
+            appendTokens(of: text)
         }
         end()
     }
 
     mutating func mailbox(_ name: String, _ mailbox: Mailbox) {
         begin(name)
-        let address = Array(mailbox.address.wireForm.utf8)
         if let display = mailbox.name, !display.isEmpty {
             appendPhrase(Array(display.utf8))
-            append([UInt8(ascii: "<")] + address + [UInt8(ascii: ">")])
+            append(Array("<\(mailbox.address.wireForm)>".utf8)[...])
         } else {
-            append(address)
+            append(Array(mailbox.address.wireForm.utf8)[...])
         }
         end()
     }
@@ -36,7 +35,7 @@ struct HeaderWriter {
     /// Values between which folding is allowed and that are known to be plain.
     mutating func tokens(_ name: String, _ tokens: [[UInt8]]) {
         begin(name)
-        for token in tokens { append(token) }
+        for token in tokens { append(token[...]) }
         end()
     }
 
@@ -46,39 +45,50 @@ struct HeaderWriter {
     }
 
     private mutating func begin(_ name: String) {
-        octets += Array(name.utf8)
+        octets += name.utf8
         octets.append(UInt8(ascii: ":"))
         column = name.utf8.count + 1
+        isFirst = true
     }
 
     private mutating func end() {
-        octets += [0x0D, 0x0A]
+        octets.append(0x0D)
+        octets.append(0x0A)
     }
 
-    private var isFirst: Bool { octets.last == UInt8(ascii: ":") }
-
-    private mutating func append(_ token: [UInt8]) {
+    private mutating func append(_ token: ArraySlice<UInt8>) {
         if column + 1 + token.count > Self.foldAt, !isFirst {
-            octets += [0x0D, 0x0A]
+            end()
             column = 0
         }
+        isFirst = false
         octets.append(0x20)
         octets += token
         column += 1 + token.count
+    }
+
+    /// Pieces separated by single spaces; further spaces stay with the piece after them.
+    private mutating func appendTokens(of text: [UInt8]) {
+        var start = 0
+        while start < text.count {
+            let end = Self.endOfToken(in: text, from: start)
+            append(text[start..<end])
+            start = end + 1
+        }
     }
 
     private mutating func appendPhrase(_ text: [UInt8]) {
         if Self.needsEncoding(text) || text.count > 60 {
             appendEncodedWords(text)
         } else if text.allSatisfy({ ASCII.isAtomText($0) || $0 == 0x20 }), !Self.hasSpaces(text) {
-            for token in Self.tokens(of: text) { append(token) }
+            appendTokens(of: text)
         } else {
             var quoted: [UInt8] = [UInt8(ascii: "\"")]
             for octet in text {
                 if octet == UInt8(ascii: "\"") || octet == UInt8(ascii: "\\") { quoted.append(UInt8(ascii: "\\")) }
                 quoted.append(octet)
             }
-            append(quoted + [UInt8(ascii: "\"")])
+            append((quoted + [UInt8(ascii: "\"")])[...])
         }
     }
 
@@ -90,14 +100,14 @@ struct HeaderWriter {
             let most = max(6, (room - 12) / 4 * 3)
             var end = min(start + most, text.count)
             while end < text.count, end > start + 1, text[end] & 0xC0 == 0x80 { end -= 1 }
-            append(Array("=?UTF-8?B?".utf8) + Base64.encode(text[start..<end]) + Array("?=".utf8))
+            append((Array("=?UTF-8?B?".utf8) + Base64.encode(text[start..<end]) + Array("?=".utf8))[...])
             start = end
         }
     }
 
     /// Spaces in a row, which readers make one outside of quotes.
     private static func hasSpaces(_ text: [UInt8]) -> Bool {
-        zip(text, text.dropFirst()).contains { $0 == 0x20 && $1 == 0x20 }
+        text.indices.contains { $0 > 0 && text[$0] == 0x20 && text[$0 - 1] == 0x20 }
     }
 
     private static func needsEncoding(_ text: [UInt8]) -> Bool {
@@ -111,18 +121,20 @@ struct HeaderWriter {
         return false
     }
 
-    /// Pieces separated by single spaces; further spaces stay with the piece after them.
-    private static func tokens(of text: [UInt8]) -> [[UInt8]] {
-        var result: [[UInt8]] = []
-        var spaces: [UInt8] = []
-        for piece in text.split(separator: 0x20, omittingEmptySubsequences: false) {
-            if piece.isEmpty {
-                spaces.append(0x20)
-            } else {
-                result.append(spaces + piece)
-                spaces = []
-            }
+    private static func hasLongToken(_ text: [UInt8]) -> Bool {
+        var start = 0
+        while start < text.count {
+            let end = endOfToken(in: text, from: start)
+            if end - start > longestToken { return true }
+            start = end + 1
         }
-        return result
+        return false
+    }
+
+    private static func endOfToken(in text: [UInt8], from start: Int) -> Int {
+        var end = start
+        while end < text.count, text[end] == 0x20 { end += 1 }
+        while end < text.count, text[end] != 0x20 { end += 1 }
+        return end
     }
 }

@@ -36,6 +36,27 @@ public enum MIMEFault: Error, Equatable, Sendable {
     }
 }
 
+/// A body of a message.
+public enum MIMEBody: Sendable {
+    case text(String)
+    /// UTF-8 that `QuotedPrintable.append` has encoded already.
+    case quotedPrintable([UInt8])
+
+    fileprivate var count: Int {
+        switch self {
+        case .text(let text): text.utf8.count * 9 / 8
+        case .quotedPrintable(let octets): octets.count
+        }
+    }
+
+    fileprivate func append(to octets: inout [UInt8]) {
+        switch self {
+        case .text(let text): QuotedPrintable.append(text, to: &octets)
+        case .quotedPrintable(let encoded): octets += encoded
+        }
+    }
+}
+
 /// One message to one recipient; `encoded()` gives the octets that go between `DATA` and the final dot.
 ///
 /// The same fields always give the same octets: date, message id and boundary come from the caller, so a retry sends
@@ -55,14 +76,14 @@ public struct MIMEMessage: Sendable {
     /// Announces RFC 8058 one-click for the first https or http address.
     public var oneClickUnsubscribe = false
     public var extraHeaders: [(name: String, value: String)] = []
-    public var text: String?
-    public var html: String?
+    public var text: MIMEBody?
+    public var html: MIMEBody?
     public var attachments: [MIMEAttachment] = []
     public var boundary: String
 
     public init(
-        from: Mailbox, to: Mailbox, subject: String, date: Int64, messageID: String, text: String? = nil,
-        html: String? = nil, boundary: String
+        from: Mailbox, to: Mailbox, subject: String, date: Int64, messageID: String, text: MIMEBody?, html: MIMEBody?,
+        boundary: String
     ) {
         self.from = from
         self.to = to
@@ -72,6 +93,16 @@ public struct MIMEMessage: Sendable {
         self.text = text
         self.html = html
         self.boundary = boundary
+    }
+
+    /// With bodies that are to be encoded.
+    public init(
+        from: Mailbox, to: Mailbox, subject: String, date: Int64, messageID: String, text: String? = nil,
+        html: String? = nil, boundary: String
+    ) {
+        self.init(
+            from: from, to: to, subject: subject, date: date, messageID: messageID, text: text.map { .text($0) },
+            html: html.map { .text($0) }, boundary: boundary)
     }
 
     /// Canonical CR LF octets that end with a line end. Not dot-stuffed.
@@ -116,31 +147,32 @@ public struct MIMEMessage: Sendable {
             headers.tokens(
                 "Content-Type", [Array("multipart/alternative;".utf8), Array("boundary=\"\(boundary)\"".utf8)])
             var octets = headers.finish()
-            octets.reserveCapacity(octets.count + (text.utf8.count + html.utf8.count) * 9 / 8 + 512)
+            octets.reserveCapacity(octets.count + text.count + html.count + 512)
             for (subtype, body) in [("plain", text), ("html", html)] {
-                octets += Array("--\(boundary)\r\n".utf8)
-                octets += Self.partHeaders(subtype)
-                QuotedPrintable.append(body, to: &octets)
-                octets += [0x0D, 0x0A]
+                octets += "--\(boundary)\r\n".utf8
+                Self.appendPartHeaders(subtype, to: &octets)
+                body.append(to: &octets)
+                octets += "\r\n".utf8
             }
-            octets += Array("--\(boundary)--\r\n".utf8)
+            octets += "--\(boundary)--\r\n".utf8
             return octets
         case (let body?, nil): return single("plain", body, &headers)
         case (nil, let body?): return single("html", body, &headers)
         }
     }
 
-    private func single(_ subtype: String, _ body: String, _ headers: inout HeaderWriter) -> [UInt8] {
-        var octets = headers.octets + Self.partHeaders(subtype)
-        QuotedPrintable.append(body, to: &octets)
+    private func single(_ subtype: String, _ body: MIMEBody, _ headers: inout HeaderWriter) -> [UInt8] {
+        var octets = headers.octets
+        Self.appendPartHeaders(subtype, to: &octets)
+        body.append(to: &octets)
         // Before an attachment the last line end belongs to the boundary.
         if octets.last != 0x0A || !attachments.isEmpty { octets += [0x0D, 0x0A] }
         return octets
     }
 
-    private static func partHeaders(_ subtype: String) -> [UInt8] {
-        Array(
-            "Content-Type: text/\(subtype); charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n".utf8)
+    private static func appendPartHeaders(_ subtype: String, to octets: inout [UInt8]) {
+        octets += "Content-Type: text/\(subtype); charset=utf-8\r\n".utf8
+        octets += "Content-Transfer-Encoding: quoted-printable\r\n\r\n".utf8
     }
 }
 
@@ -190,10 +222,10 @@ extension MIMEMessage {
 
     private static func isURL(_ text: String) -> Bool {
         let octets = Array(text.utf8)
-        guard octets.count <= HeaderWriter.longestToken else { return false }
-        guard ["https://", "http://", "mailto:"].contains(where: { octets.starts(with: Array($0.utf8)) }) else {
-            return false
-        }
+        guard octets.count <= HeaderWriter.longestToken,
+            text.utf8.starts(with: "https://".utf8) || text.utf8.starts(with: "http://".utf8)
+                || text.utf8.starts(with: "mailto:".utf8)
+        else { return false }
         return octets.allSatisfy { (0x21...0x7E).contains($0) && $0 != 0x3C && $0 != 0x3E && $0 != 0x2C }
     }
 }

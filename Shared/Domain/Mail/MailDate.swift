@@ -13,8 +13,16 @@ public enum MailDate {
         let rest = seconds - day * 86_400
         let weekday = Int(((day % 7) + 11) % 7)
         let (year, month, date) = civil(day)
-        let clock = [rest / 3_600, rest / 60 % 60, rest % 60].map { padded($0, 2) }.joined(separator: ":")
-        return "\(days[weekday]), \(padded(date, 2)) \(months[Int(month) - 1]) \(padded(year, 4)) \(clock) +0000"
+        var text: [UInt8] = []
+        text.reserveCapacity(32)
+        text += "\(days[weekday]), ".utf8
+        append(date, 2, " ", to: &text)
+        text += "\(months[Int(month) - 1]) ".utf8
+        append(year, 4, " ", to: &text)
+        append(rest / 3_600, 2, ":", to: &text)
+        append(rest / 60 % 60, 2, ":", to: &text)
+        append(rest % 60, 2, " +0000", to: &text)
+        return String(decoding: text, as: UTF8.self)
     }
 
     /// Proleptic Gregorian date of a day number, by eras of 400 years that begin in March.
@@ -29,8 +37,10 @@ public enum MailDate {
         return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * shiftedMonth + 2) / 5 + 1)
     }
 
-    private static func padded(_ number: Int64, _ width: Int) -> String {
-        let digits = String(number)
-        return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
+    private static func append(_ number: Int64, _ width: Int, _ separator: String, to text: inout [UInt8]) {
+        let digits = String(number).utf8
+        for _ in 0..<max(0, width - digits.count) { text.append(UInt8(ascii: "0")) }
+        text += digits
+        text += separator.utf8
     }
 }

@@ -1,0 +1,188 @@
+import Mail
+import Signing
+
+/// What the messages of a blast have in common, prepared once: rendered but for the merge values, its links found, and
+/// in quoted-printable where nothing is merged in.
+///
+/// There is one for templates of texts and plain tags whose links no merge value can move. A message made from it is
+/// the message that `MessageComposer` makes without one: the same octets but for soft line breaks, the same content
+/// hash. Whatever could differ (a value with markup that stands unescaped, a stand-in of a personal link in a value)
+/// is left to that way, recipient by recipient.
+struct MessageOutline: Sendable {
+    /// One part as it counts for the content's identity: links are as they are written, personal ones stand-ins.
+    private struct Part: Sendable {
+        var octets = 0
+        var pieces: [BodyPiece] = []
+    }
+
+    private let names: [MergeFields.Name]
+    private let parts: [Part]
+    /// Values that may have no markup: they stand unescaped in HTML that is searched for links.
+    private let bare: Set<Int>
+    /// Nil when nothing can look like one.
+    private let standIns: Int?
+    let text: MessageBody?
+    let html: MessageBody?
+
+    /// Nil when messages have to be made one by one.
+    init?(_ document: BlastDocument) {
+        guard case .success(let template) = document.template, let plain = template.plain else { return nil }
+        var names: [String] = []
+        for part in [plain.subject, plain.text, plain.html] {
+            for tag in part?.tags ?? [] where PersonalLink(rawValue: tag.name) == nil && !names.contains(tag.name) {
+                names.append(tag.name)
+            }
+        }
+        var pieces: [BodyPiece]?
+        var bare: Set<Int> = []
+        if let html = plain.html {
+            guard let cut = Self.cut(html, names, document) else { return nil }
+            pieces = cut
+            if document.isTracked {
+                bare = Set(html.tags.filter { !$0.isEscaped }.compactMap { names.firstIndex(of: $0.name) })
+            }
+        }
+        self.names = names.map { MergeFields.Name($0) }
+        self.bare = bare
+        parts = [plain.subject, plain.text, plain.html].map { Self.part($0, names) }
+        standIns =
+            template.hasPersonalLinks
+            ? [plain.subject, plain.text, plain.html].reduce(0) { count, part in
+                count + (part?.tags ?? []).count { PersonalLink(rawValue: $0.name) != nil }
+            } : nil
+        text = plain.text.map { MessageBody(Self.pieces(of: $0, 0..<$0.octets.count, names)) }
+        html = pieces.map { MessageBody($0) }
+    }
+
+    /// The merge values of one recipient of mail, and what they make of subject and content; nil when the message has
+    /// to be made the other way.
+    func merge(_ recipient: Recipient) -> (values: MergedValues, subject: String, content: ContentHash)? {
+        guard let texts = MergeFields.texts(of: recipient, for: names),
+            !bare.contains(where: { texts[$0].contains(where: Self.isMarkup) })
+        else { return nil }
+        let values = MergedValues(texts)
+        let sizes = parts.map { part in
+            part.pieces.reduce(part.octets) { size, piece in
+                if case .value(let value) = piece { size + values[value].count } else { size }
+            }
+        }
+        var content = ContentHash(capacity: sizes.reduce(64, +))
+        for (part, size) in zip(parts, sizes) {
+            content.begin(octets: size)
+            for piece in part.pieces {
+                switch piece {
+                case .text(let text): content.append(text)
+                case .value(let value): content.append(values[value])
+                default: break
+                }
+            }
+        }
+        if let standIns, PersonalLink.count(in: content.octets) != standIns { return nil }
+        var subject: [UInt8] = []
+        for piece in parts[0].pieces {
+            switch piece {
+            case .text(let text): subject += text
+            case .value(let value): subject += values[value]
+            default: break
+            }
+        }
+        return (values, String(decoding: subject, as: UTF8.self), content)
+    }
+
+    private static func part(_ template: PlainTemplate?, _ names: [String]) -> Part {
+        guard let template else { return Part() }
+        var part = Part()
+        var run: [UInt8] = []
+        for piece in pieces(of: template, 0..<template.octets.count, names) {
+            switch piece {
+            case .text(let text): run += text
+            case .personal(let link): run += link.standIn.utf8
+            default:
+                if !run.isEmpty { part.pieces.append(.text(run)) }
+                part.octets += run.count
+                run = []
+                part.pieces.append(piece)
+            }
+        }
+        if !run.isEmpty { part.pieces.append(.text(run)) }
+        part.octets += run.count
+        return part
+    }
+
+    /// Texts and tags of a range that cuts no tag.
+    private static func pieces(of template: PlainTemplate, _ range: Range<Int>, _ names: [String]) -> [BodyPiece] {
+        var pieces: [BodyPiece] = []
+        var copied = range.lowerBound
+        for tag in template.tags where range.contains(tag.range.lowerBound) {
+            let text = template.octets[copied..<tag.range.lowerBound]
+            if !text.isEmpty { pieces.append(.text(Array(text))) }
+            copied = tag.range.upperBound
+            if let link = PersonalLink(rawValue: tag.name) {
+                pieces.append(.personal(link))
+            } else if let index = names.firstIndex(of: tag.name) {
+                pieces.append(.value(MergedValue(index: index, isEscaped: tag.isEscaped)))
+            }
+        }
+        if copied < range.upperBound { pieces.append(.text(Array(template.octets[copied..<range.upperBound]))) }
+        return pieces
+    }
+
+    /// HTML with its links and the pixel; nil when merge values can move them.
+    private static func cut(_ html: PlainTemplate, _ names: [String], _ document: BlastDocument) -> [BodyPiece]? {
+        guard document.isTracked else { return pieces(of: html, 0..<html.octets.count, names) }
+        guard !html.tags.contains(where: { TrackedLinks.breaksBodyEnd(html.octets[..<$0.range.lowerBound]) }),
+            let addresses = document.links.isEmpty ? [] : AnchorScanner.fixedHrefs(inTemplate: html.octets)
+        else { return nil }
+        var result: [BodyPiece] = []
+        var copied = 0
+        for address in addresses {
+            let inner = pieces(of: html, address, names)
+            let isWritten = inner.allSatisfy { if case .text = $0 { true } else { false } }
+            let piece: BodyPiece
+            if !isWritten {
+                guard !html.octets[address].contains(UInt8(ascii: "<")) else { return nil }
+                piece = .address(inner)
+            } else if let destination = TrackedLinks.destination(html.octets[address], isTemplate: false),
+                let number = document.links[destination]
+            {
+                piece = .click(number)
+            } else {
+                continue
+            }
+            result += pieces(of: html, copied..<address.lowerBound, names)
+            result.append(piece)
+            copied = address.upperBound
+        }
+        result += pieces(of: html, copied..<html.octets.count, names)
+        return withPixel(result)
+    }
+
+    private static func withPixel(_ pieces: [BodyPiece]) -> [BodyPiece] {
+        for (index, piece) in pieces.enumerated().reversed() {
+            guard case .text(let text) = piece, let end = TrackedLinks.bodyEnd(in: text) else { continue }
+            var result = Array(pieces[..<index])
+            if end > 0 { result.append(.text(Array(text[..<end]))) }
+            result += [.openPixel, .text(Array(text[end...]))]
+            return result + pieces[(index + 1)...]
+        }
+        return pieces + [.openPixel]
+    }
+
+    static func isMarkup(_ octet: UInt8) -> Bool {
+        octet == UInt8(ascii: "<") || octet == UInt8(ascii: ">") || octet == UInt8(ascii: "\"")
+            || octet == UInt8(ascii: "'")
+    }
+}
+
+/// The merge values of one message, plain and escaped.
+struct MergedValues {
+    private let plain: [[UInt8]]
+    private let escaped: [[UInt8]]
+
+    init(_ texts: [[UInt8]]) {
+        plain = texts
+        escaped = texts.map { MarkupText.escape($0) }
+    }
+
+    subscript(value: MergedValue) -> [UInt8] { value.isEscaped ? escaped[value.index] : plain[value.index] }
+}
