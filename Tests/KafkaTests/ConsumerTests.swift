@@ -110,6 +110,51 @@ import Testing
         await consumer.close()
     }
 
+    /// librdkafka waits for every answer, and without this one its threads would never end.
+    @Test(arguments: [false, true])
+    func `a member that closes on an unanswered rebalance is gone, and the next one gets everything`(
+        isRevocation: Bool
+    ) async throws {
+        let topic = try await TestTopic.create("unanswered", partitions: 2, on: .shared())
+        let first = try KafkaConsumer(topic.configuration, groupID: topic.name)
+        let second = try KafkaConsumer(topic.configuration, groupID: topic.name)
+        try await first.subscribe([topic.name])
+        var step = try await first.firstStep { _ in false }
+        if isRevocation, case .assigned(let partitions) = step {
+            try await first.assign(Dictionary(uniqueKeysWithValues: partitions.map { ($0, .beginning) }))
+            try await second.subscribe([topic.name])
+            step = try await first.firstStep { _ in false }
+            guard case .revoked = step else { throw TestKitError("not revoked but \(step)") }
+        } else {
+            guard case .assigned = step else { throw TestKitError("not assigned but \(step)") }
+        }
+        let isClosed = Flag()
+        Task {
+            await first.close()
+            isClosed.set()
+        }
+        try await eventually("the first member is closed") { isClosed.isSet }
+        if !isRevocation { try await second.subscribe([topic.name]) }
+        var owned: [TopicPartition] = []
+        try await eventually("the second member has everything", every: .zero) {
+            switch try await second.next(max: 1, wait: .milliseconds(50)) {
+            case .assigned(let partitions):
+                owned = partitions
+                try await second.assign(Dictionary(uniqueKeysWithValues: partitions.map { ($0, .beginning) }))
+            case .revoked: try await second.unassign()
+            default: break
+            }
+            return owned.count == 2
+        }
+        await second.close()
+    }
+
+    private final class Flag: Sendable {
+        private let state = Mutex(false)
+        var isSet: Bool { state.withLock { $0 } }
+        func set() { state.withLock { $0 = true } }
+    }
+
     @Test func `a closed consumer answers every call with an error`() async throws {
         let consumer = try KafkaConsumer(
             KafkaConfiguration(bootstrapServers: "127.0.0.1:1", clientID: "kafka-tests"), groupID: "g")

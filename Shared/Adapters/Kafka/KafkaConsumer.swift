@@ -118,14 +118,17 @@ public actor KafkaConsumer {
     public var lastError: String? { handle?.lastError }
 
     /// Leaves the group, so that others take over at once, and ends the thread. Takes about a millisecond, and at most
-    /// five seconds when the coordinator does not answer. Every later call throws ``KafkaError/Code/closed``.
+    /// nine seconds when the coordinator does not answer. A step about partitions may be left unanswered. Every later
+    /// call throws ``KafkaError/Code/closed``.
     ///
     /// A join under way is finished first, within four seconds: the local broker waits for ever for a member that left
     /// politely while its group was forming, and nobody gets a partition again.
     public func close() {
         let deadline = ContinuousClock.now + .seconds(4)
+        handle?.settleRebalance()
         while isJoining, ContinuousClock.now < deadline {
             guard (try? next(max: 1, wait: .milliseconds(200))) != nil else { break }
+            handle?.settleRebalance()
         }
         handle?.close(within: .seconds(5))
         handle = nil

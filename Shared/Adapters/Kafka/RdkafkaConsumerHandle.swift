@@ -8,6 +8,8 @@ struct RdkafkaConsumerHandle: ~Copyable {
     private let hasGroup: Bool
     /// Something that arrived behind records; handed out by the next turn, so that the records are finished first.
     private var deferred: Result<ConsumerStep, KafkaError>?
+    /// A rebalance was taken from the queue and not answered yet.
+    private var owesAnswer = false
     private var source = RecordSource()
     private(set) var lastError: String?
 
@@ -67,6 +69,7 @@ struct RdkafkaConsumerHandle: ~Copyable {
         switch unsafe rd_kafka_event_type(event) {
         case RD_KAFKA_EVENT_REBALANCE:
             let partitions = unsafe Self.partitions(rd_kafka_event_topic_partition_list(event))
+            owesAnswer = true
             return .success(code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS ? .assigned(partitions) : .revoked(partitions))
         case RD_KAFKA_EVENT_ERROR:
             return unsafe errorStep(event, code)
@@ -137,11 +140,13 @@ struct RdkafkaConsumerHandle: ~Copyable {
         try unsafe withList(positions) { list in
             try unsafe client.check(rd_kafka_assign(client.raw, list), "assign \(offsets.keys.sorted())")
         }
+        owesAnswer = false
     }
 
     mutating func unassign() throws {
         source.forgetTopics()
         try unsafe client.check(rd_kafka_assign(client.raw, nil), "give the assignment back")
+        owesAnswer = false
     }
 
     func pause(_ partitions: [TopicPartition]) throws {
@@ -214,11 +219,18 @@ struct RdkafkaConsumerHandle: ~Copyable {
 
     // MARK: Close
 
+    /// Gives back what was handed out last where its taker has not answered: the client waits for that answer, and so
+    /// does the end of its threads.
+    mutating func settleRebalance() {
+        if owesAnswer { try? unassign() }
+    }
+
     /// Leaves the group and answers the rebalances that come with it. Gives up waiting at the deadline; the group
     /// then notices by session timeout.
     mutating func close(within timeout: Duration) {
         let deadline = ContinuousClock.now + timeout
         deferred = nil
+        settleRebalance()
         guard (try? unsafe client.check(rd_kafka_consumer_close_queue(client.raw, queue), "close")) != nil else {
             return
         }
