@@ -53,13 +53,16 @@ struct BlastStore: Sendable {
     /// - Throws: `Problem` 409 unless the blast is a draft.
     func deleteDraft(_ blast: BlastID, by caller: Caller) async throws {
         try await pool.withDistrict(caller.district) { connection in
+            _ = try await Self.read(blast, on: connection)
+            try await Self.keepList(of: blast, on: connection)
             let document = try await Self.lock(blast, on: connection)
             guard document.state == "draft" else {
                 throw IntakeProblems.conflict(
                     "not-a-draft", "The blast is not a draft",
                     "Only a draft can be deleted; this blast is \(document.state).")
             }
-            try await Self.deleteList(of: blast, on: connection)
+            try await Self.deleteStatuses(of: blast, on: connection)
+            _ = try await connection.query("DELETE FROM recipient WHERE blast_id = $1", [.uuid(blast)])
             _ = try await connection.query("DELETE FROM blast WHERE blast_id = $1", [.uuid(blast)])
         }
     }
@@ -111,9 +114,22 @@ struct BlastStore: Sendable {
                 "SELECT \(BlastResource.columns) FROM blast WHERE blast_id = $1 FOR UPDATE", [.uuid(blast)]))
     }
 
-    /// Deletes the list of a locked draft.
-    static func deleteList(of blast: BlastID, on connection: PostgresConnection) async throws {
-        for table in ["delivery_status", "blast_count", "recipient"] {
+    /// Keeps uploads and deletion away from the blast's list until the transaction ends. Before `lock`, for all who take
+    /// both.
+    /// - Throws: `Problem` 409 while somebody else has it.
+    static func keepList(of blast: BlastID, on connection: PostgresConnection) async throws {
+        let rows = try await connection.query("SELECT keep_list($1) AS is_kept", [.uuid(blast)])
+        guard try rows.first?.bool("is_kept") == true else {
+            throw IntakeProblems.conflict(
+                "upload-under-way", "A list of this blast is being uploaded",
+                "Another upload of this blast's list is under way, or broke off without a word and is given up within a "
+                    + "minute. Wait for its end and repeat the request.")
+        }
+    }
+
+    /// Deletes what statuses a locked draft's list has.
+    static func deleteStatuses(of blast: BlastID, on connection: PostgresConnection) async throws {
+        for table in ["delivery_status", "blast_count"] {
             _ = try await connection.query("DELETE FROM \(table) WHERE blast_id = $1", [.uuid(blast)])
         }
     }

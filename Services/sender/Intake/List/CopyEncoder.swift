@@ -1,6 +1,10 @@
+import Delivery
+
 /// Writes rows in PostgreSQL's binary COPY form, which needs no escaping.
 struct CopyEncoder {
     private(set) var octets: [UInt8] = []
+
+    private init(octets: [UInt8]) { self.octets = octets }
 
     /// The signature, no flags, no header extension.
     init() { octets = Array("PGCOPY\n".utf8) + [0xFF, 0x0D, 0x0A, 0x00] + [UInt8](repeating: 0, count: 8) }
@@ -13,8 +17,6 @@ struct CopyEncoder {
     }
 
     mutating func end() { append(Int16(-1)) }
-
-    mutating func beginRow(columns: Int16) { append(columns) }
 
     mutating func null() { append(Int32(-1)) }
 
@@ -92,4 +94,47 @@ struct CopyEncoder {
     }
 
     private static let textType = Int32(25)
+}
+
+extension CopyEncoder {
+    /// How a recipient becomes a row of `recipient`.
+    struct Row {
+        static let columns = [
+            "blast_id", "district_id", "recipient_no", "line_no", "channel", "address", "address_hash", "fault",
+            "fault_reason", "name", "person_ref", "person_kind", "school", "locale", "categories", "consent_refused",
+            "fields",
+        ]
+
+        /// What all rows of a list begin with: the number of columns, the blast, the district.
+        private let head: [UInt8]
+
+        init(blast: BlastID, district: Int64) {
+            var head = CopyEncoder(octets: [])
+            head.append(Int16(Self.columns.count))
+            head.append(Int32(16))
+            head.append(blast.high)
+            head.append(blast.low)
+            head.integer(district)
+            self.head = head.octets
+        }
+
+        func write(_ row: RecipientRow, number: Int32, fieldNames: [String], to encoder: inout CopyEncoder) {
+            encoder.octets.append(contentsOf: head)
+            encoder.integer(number)
+            encoder.integer(Int32(clamping: row.line))
+            encoder.text(row.channel.rawValue)
+            encoder.text(row.address)
+            encoder.bytes(row.addressHash)
+            encoder.integer(row.fault.map { Int16($0.rawValue) })
+            encoder.text(row.faultReason)
+            encoder.text(row.name)
+            encoder.text(row.personRef)
+            encoder.text(row.personKind)
+            encoder.text(row.school)
+            encoder.text(row.locale)
+            encoder.textArray(row.categories)
+            encoder.textArray(row.consentRefused.isEmpty ? nil : row.consentRefused)
+            encoder.object(row.fields.map { (fieldNames[$0.number], $0.value) })
+        }
+    }
 }

@@ -7,11 +7,11 @@ import Postgres
 import Runtime
 import Signing
 
-/// Takes in the list of a draft: octets as they arrive, into a temporary table, and then into its place in the same
-/// transaction. Whatever goes wrong, the earlier list stays.
+/// Takes in the list of a draft: octets as they arrive, by COPY to where recipients are kept, in one transaction that ends
+/// with the statuses. Others see the earlier list until then, and whatever goes wrong, it stays.
 ///
-/// Row-level security forbids COPY into the recipients themselves, and the temporary table keeps the blast unlocked while
-/// a slow client sends.
+/// The blast itself is not locked while a slow client sends. Its list is: a second upload waits for the end of the first
+/// for some seconds, and is refused then.
 struct RecipientUpload: Sendable {
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     /// A recipient that no message can reach.
@@ -53,17 +53,18 @@ struct RecipientUpload: Sendable {
         }
         let result = try await pool.withDistrict(caller.district) { connection in
             try await connection.limitStatements(to: limits.uploadDeadline)
+            _ = try Self.draft(try await BlastStore.read(blast, on: connection))
+            try await BlastStore.keepList(of: blast, on: connection)
             let document = try Self.draft(try await BlastStore.read(blast, on: connection))
             var intake = ListIntake(
                 format: format, tags: try document.tags(), hasher: try await hasher(on: connection),
                 limits: limits.list,
-                channels: Set(document.channels.compactMap(RecipientChannel.init(rawValue:))))
-            _ = try await connection.query(Self.temporaryTable)
-            try await connection.copyBegin(Self.copy)
+                channels: Set(document.channels.compactMap(RecipientChannel.init(rawValue:))),
+                rows: CopyEncoder.Row(blast: blast, district: caller.district))
             try await receive(body, contentLength, &intake, connection)
             let result = intake.result(blast, duplicates: try await duplicates(on: connection))
             _ = try Self.draft(try await BlastStore.lock(blast, on: connection))
-            try await replace(with: result, on: connection)
+            try await finish(result, on: connection)
             return result
         }
         await analyze(rows: result.audience)
@@ -75,17 +76,18 @@ struct RecipientUpload: Sendable {
         _ connection: PostgresConnection
     ) async throws {
         var received = 0
+        var copy = RecipientCopy(blast: blast, connection: connection)
         let inflater = isGzip ? try InflateHandle(limit: limits.list.octets) : nil
         do {
             for try await buffer in body {
                 received += buffer.readableBytes
                 guard received <= limits.list.octets else { throw IntakeProblems.tooLarge(octets: limits.list.octets) }
                 guard let inflater else {
-                    try await take(Array(buffer.readableBytesView), &intake, connection)
+                    try await take(Array(buffer.readableBytesView), &intake, &copy)
                     continue
                 }
                 inflater.feed(Array(buffer.readableBytesView))
-                while let piece = try inflater.next() { try await take(piece, &intake, connection) }
+                while let piece = try inflater.next() { try await take(piece, &intake, &copy) }
             }
             try Task.checkCancellation()
             if let contentLength, received != contentLength {
@@ -95,7 +97,7 @@ struct RecipientUpload: Sendable {
             }
             try inflater?.finish()
             try intake.finish()
-            try await connection.copyWrite(intake.written())
+            try await copy.write(intake.written())
             try await connection.copyEnd()
         } catch let fault as ListFault {
             throw IntakeProblems.list(fault)
@@ -105,10 +107,10 @@ struct RecipientUpload: Sendable {
     }
 
     private func take(
-        _ octets: [UInt8], _ intake: inout ListIntake, _ connection: PostgresConnection
+        _ octets: [UInt8], _ intake: inout ListIntake, _ copy: inout RecipientCopy
     ) async throws {
         try intake.take(octets)
-        if intake.hasMuch { try await connection.copyWrite(intake.written()) }
+        if intake.hasMuch { try await copy.write(intake.written()) }
     }
 
     private func hasher(on connection: PostgresConnection) async throws -> AddressHasher {
@@ -126,17 +128,15 @@ struct RecipientUpload: Sendable {
 
     private func duplicates(on connection: PostgresConnection) async throws -> Int64 {
         let rows = try await connection.query(
-            "SELECT count(address_hash) - count(DISTINCT address_hash) AS duplicates FROM pg_temp.uploaded_recipient")
+            "SELECT count(address_hash) - count(DISTINCT address_hash) AS duplicates FROM recipient WHERE blast_id = $1",
+            [.uuid(blast)])
         return try rows.first?.int("duplicates") ?? 0
     }
 
-    private func replace(with result: Result, on connection: PostgresConnection) async throws {
-        try await BlastStore.deleteList(of: blast, on: connection)
-        let key: [PostgresParameter] = [.uuid(blast), .int(caller.district)]
-        _ = try await connection.query(Self.recipients, key)
+    private func finish(_ result: Result, on connection: PostgresConnection) async throws {
+        try await BlastStore.deleteStatuses(of: blast, on: connection)
         try await FirstStatuses.insert(
-            blast, of: caller.district, from: "pg_temp.uploaded_recipient", audience: Int64(result.audience),
-            on: connection)
+            blast, of: caller.district, audience: Int64(result.audience), on: connection)
         _ = try await connection.query(
             "UPDATE blast SET audience = $2, fields = $3 WHERE blast_id = $1",
             [.uuid(blast), .int(Int64(result.audience)), .textArray(result.fields)])
@@ -153,92 +153,38 @@ struct RecipientUpload: Sendable {
                 metadata: ["blast": "\(blast)", "cause": "\((error as? PostgresError)?.description ?? "unknown")"])
         }
     }
-
-    private static let temporaryTable = """
-        CREATE TEMPORARY TABLE uploaded_recipient (
-            recipient_no int, line_no int, channel text, address text, address_hash bytea, fault smallint,
-            fault_reason text, name text, person_ref text, person_kind text, school text, locale text,
-            categories text[], consent_refused text[], fields jsonb
-        ) ON COMMIT DROP
-        """
-    private static let copy = "COPY pg_temp.uploaded_recipient FROM STDIN (FORMAT binary)"
-    private static let recipients = """
-        INSERT INTO recipient (blast_id, district_id, recipient_no, line_no, channel, address, address_hash, fault,
-                               fault_reason, name, person_ref, person_kind, school, locale, categories,
-                               consent_refused, fields)
-        SELECT $1, $2, recipient_no, line_no, channel, address, address_hash, fault, fault_reason, name, person_ref,
-               person_kind, school, locale, categories, consent_refused, fields
-          FROM pg_temp.uploaded_recipient
-        """
 }
 
-/// Reads a list and writes its rows for COPY, counting what staff want to know.
-struct ListIntake {
-    private var reader: RecipientListReader
-    private var encoder = CopyEncoder()
-    private var invalid = 0
-    private var withoutAddress = 0
-    private var recipients = 0
-    private var faults: [RecipientUpload.RowFault] = []
+/// The rows of a list on their way into the partition of the blast's day, in place of those of the earlier list.
+///
+/// COPY cannot write where row-level security holds; a constraint of the partition keeps the rows in the district.
+private struct RecipientCopy {
+    let blast: BlastID
+    let connection: PostgresConnection
+    private var hasBegun = false
 
-    init(
-        format: ListFormat, tags: Set<String>, hasher: AddressHasher, limits: ListLimits,
-        channels: Set<RecipientChannel>
-    ) {
-        reader = RecipientListReader(format: format, tags: tags, hasher: hasher, limits: limits, channels: channels)
+    init(blast: BlastID, connection: PostgresConnection) {
+        self.blast = blast
+        self.connection = connection
     }
 
-    /// Enough is written to be worth sending.
-    var hasMuch: Bool { encoder.octets.count >= 64 * 1024 }
-
-    mutating func written() -> [UInt8] { encoder.take() }
-
-    mutating func take(_ chunk: [UInt8]) throws(ListFault) {
-        var rows: [RecipientRow] = []
-        try reader.read(chunk) { rows.append($0) }
-        for row in rows { write(row) }
+    /// Nothing is touched before the first rows are here: a file that is no list is found out by then.
+    mutating func write(_ rows: [UInt8]) async throws {
+        if !hasBegun { try await begin() }
+        try await connection.copyWrite(rows)
     }
 
-    mutating func finish() throws(ListFault) {
-        var rows: [RecipientRow] = []
-        try reader.finish { rows.append($0) }
-        for row in rows { write(row) }
-        encoder.end()
-    }
-
-    func result(_ blast: BlastID, duplicates: Int64) -> RecipientUpload.Result {
-        RecipientUpload.Result(
-            blast_id: blast.description, audience: recipients, invalid: invalid, no_address: withoutAddress,
-            duplicates: duplicates, phones_ignored: reader.phonesIgnored, fields: reader.columnNames, faults: faults)
-    }
-
-    private mutating func write(_ row: RecipientRow) {
-        recipients += 1
-        if let fault = row.fault {
-            if fault == .noAddress { withoutAddress += 1 } else { invalid += 1 }
-            if faults.count < 100 {
-                faults.append(
-                    RecipientUpload.RowFault(
-                        line: row.line, recipient_no: recipients, status: fault.name,
-                        address: String(row.address.prefix(200)), reason: row.faultReason ?? ""))
-            }
+    private mutating func begin() async throws {
+        let found = try await connection.query(
+            "SELECT daily_partition('recipient', $1)::text AS partition", [.uuid(blast)])
+        guard let partition = try found.first?.optionalString("partition") else {
+            throw Problem.unavailable(
+                detail: "There is no room for lists of the day on which this draft was made; a report API makes it, or "
+                    + "the command rollcall migrate.", retryAfterSeconds: 600)
         }
-        encoder.beginRow(columns: 15)
-        encoder.integer(Int32(recipients))
-        encoder.integer(Int32(clamping: row.line))
-        encoder.text(row.channel.rawValue)
-        encoder.text(row.address)
-        encoder.bytes(row.addressHash)
-        encoder.integer(row.fault.map { Int16($0.rawValue) })
-        encoder.text(row.faultReason)
-        encoder.text(row.name)
-        encoder.text(row.personRef)
-        encoder.text(row.personKind)
-        encoder.text(row.school)
-        encoder.text(row.locale)
-        encoder.textArray(row.categories)
-        encoder.textArray(row.consentRefused.isEmpty ? nil : row.consentRefused)
-        let names = reader.fields
-        encoder.object(row.fields.map { (names[$0.number], $0.value) })
+        _ = try await connection.query("DELETE FROM recipient WHERE blast_id = $1", [.uuid(blast)])
+        try await connection.copyBegin(
+            "COPY \(partition) (\(CopyEncoder.Row.columns.joined(separator: ", "))) FROM STDIN (FORMAT binary)")
+        hasBegun = true
     }
 }

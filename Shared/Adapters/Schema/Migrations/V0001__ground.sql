@@ -180,7 +180,12 @@ $$;
 CREATE TABLE daily_table (
     name name PRIMARY KEY,
     storage text NOT NULL DEFAULT '',
-    always_triggers name[] NOT NULL DEFAULT '{}'
+    always_triggers name[] NOT NULL DEFAULT '{}',
+    -- may COPY into a day's partition, which no policy guards: only where a constraint keeps rows in their district
+    copied_by name,
+    -- names a day's partition in its statements, with the rights that it has on the table: only a role of all districts,
+    -- since no policy guards a partition
+    named_by name
 );
 
 -- Creates the missing partitions of every daily table for the days from..to (UTC). Idempotent; returns how many.
@@ -191,6 +196,7 @@ DECLARE
     day date;
     part text;
     trigger_name name;
+    privilege text;
     created int := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('rollcall.ensure_partitions'));
@@ -204,6 +210,14 @@ BEGIN
             FOREACH trigger_name IN ARRAY daily.always_triggers LOOP
                 EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER %I', part, trigger_name);
             END LOOP;
+            IF daily.copied_by IS NOT NULL THEN
+                EXECUTE format('GRANT INSERT ON %I TO %I', part, daily.copied_by);
+            END IF;
+            FOREACH privilege IN ARRAY ARRAY['SELECT', 'INSERT', 'UPDATE'] LOOP
+                IF has_table_privilege(daily.named_by, daily.name::regclass, privilege) THEN
+                    EXECUTE format('GRANT %s ON %I TO %I', privilege, part, daily.named_by);
+                END IF;
+            END LOOP;
             created := created + 1;
         END LOOP;
     END LOOP;
@@ -211,3 +225,9 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION ensure_partitions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ensure_partitions TO rollcall_report;
+
+-- The partition that has this blast's rows of a daily table; null when nobody has made it.
+CREATE FUNCTION daily_partition(daily name, blast uuid) RETURNS regclass LANGUAGE sql STABLE AS $$
+    SELECT to_regclass(format('rollcall.%I', daily || '_' || to_char(to_timestamp(
+               ('x' || left(replace(blast::text, '-', ''), 12))::bit(48)::bigint / 1000.0) AT TIME ZONE 'UTC', 'YYYYMMDD')))
+$$;

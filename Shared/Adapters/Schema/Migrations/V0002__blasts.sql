@@ -176,13 +176,25 @@ CREATE TABLE recipient (
     consent_refused text[],
     fields jsonb NOT NULL DEFAULT '{}',
     PRIMARY KEY (blast_id, recipient_no),
-    CHECK ((address_hash IS NULL) = (fault IS NOT NULL))
+    CHECK ((address_hash IS NULL) = (fault IS NOT NULL)),
+    -- what the policy says, for COPY, which no policy can guard
+    CONSTRAINT recipient_of_own_district
+        CHECK (coalesce(district_id = current_district(), current_user <> 'rollcall_intake'))
 ) PARTITION BY RANGE (blast_id);
 CREATE INDEX recipient_by_address ON recipient (blast_id, address_hash, recipient_no);
-INSERT INTO daily_table VALUES ('recipient');
+INSERT INTO daily_table (name, copied_by, named_by) VALUES ('recipient', 'rollcall_intake', 'rollcall_dispatch');
 SELECT protect_tenant_table('recipient', '{rollcall_intake,rollcall_report}', '{rollcall_dispatch,rollcall_guard}');
 GRANT SELECT, INSERT, DELETE ON recipient TO rollcall_intake;
 GRANT SELECT ON recipient TO rollcall_report, rollcall_dispatch, rollcall_guard;
+-- Keeps a draft's list from other uploads, and from deletion, until the transaction ends. False when another transaction
+-- keeps it and does not end soon: who repeats an upload that broke off waits for what is left of it.
+CREATE FUNCTION keep_list(wanted uuid) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('rollcall.keep_list'), hashtext(wanted::text));
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END $$;
 
 -- A list that arrives in parts, before they are put together: octets as sent, cut anywhere.
 CREATE TABLE list_part (
@@ -252,8 +264,3 @@ SELECT protect_tenant_table('chunk', '{rollcall_intake}', '{rollcall_dispatch,ro
 GRANT SELECT, INSERT ON chunk TO rollcall_intake;
 GRANT SELECT, UPDATE ON chunk TO rollcall_dispatch;
 GRANT SELECT ON chunk TO rollcall_guard;
-
--- Intake takes a list in through a temporary table.
-DO $$ BEGIN
-    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO rollcall_intake', current_database());
-END $$;
