@@ -1,5 +1,6 @@
-import Mail
 import Testing
+
+@testable import Mail
 
 @Suite struct DotStuffingTests {
     /// What a receiver reads that ends the message only at CR LF . CR LF, and what is left over after that.
@@ -22,8 +23,8 @@ import Testing
         "\r\n.\r\n", "\n.\n", "a\r\r\n.\r\r\nb", "a\n\r.\n\rb", "a\r\n..\r\n", "", "\r", "\n", "a",
         "." + String(repeating: "x", count: 1_200) + "\r\n.",
     ]) func `S02: one message goes in and one message comes out`(_ text: String) throws {
-        let sent = DotStuffing.stuffed(Array(text.utf8)) + DotStuffing.terminator
-        let seen = try #require(received(sent))
+        let sent = DotStuffing.octets(of: Array(text.utf8)) + DotStuffing.terminator
+        let seen = try #require(received(Array(sent)))
         #expect(seen.rest.isEmpty)
         var canonical: [UInt8] = []
         let source = Array(text.utf8)
@@ -39,13 +40,29 @@ import Testing
         let letters: [UInt8] = [13, 10, 46, 97]
         for number in 0..<(1 << 14) {
             let message = (0..<7).map { letters[number >> (2 * $0) & 3] }
-            let sent = DotStuffing.stuffed(message)
+            let sent = Array(DotStuffing.octets(of: message))
             let framed = [13, 10] + sent + DotStuffing.terminator
             for index in framed.indices {
                 if framed[index] == 10 { #expect(index > 0 && framed[index - 1] == 13) }
                 if framed[index] == 13 { #expect(index + 1 < framed.count && framed[index + 1] == 10) }
             }
             #expect(received(sent + DotStuffing.terminator)?.rest == [])
+        }
+    }
+
+    @Test func `a look at eight octets at once finds what octet by octet does, wherever it stands`() {
+        let line = Array("abcdefg.hijklmno\r\npq.r\r\nstuvwxyz0123456789\r\n".utf8)
+        let spoilers: [[UInt8]] = [
+            [], [13], [10], [13, 10], [13, 10, 46], [10, 46], [46], [13, 13, 10], [13, 10, 10], [0xC3],
+        ]
+        for spoiler in spoilers {
+            for place in 0...line.count {
+                let text = Array(line[..<place]) + spoiler + Array(line[place...])
+                for end in max(0, text.count - 3)...text.count {
+                    let message = Array(text[..<end])
+                    #expect(DotStuffing.octets(of: message) == DotStuffing.stuffed(message)[...], "\(message)")
+                }
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ import Testing
             "250-mx\r\n250-STARTTLS\r\n250-DSN\r\n250 AUTH PLAIN", "250-mx\r\n250 AUTH LOGIN", "530 5.7.0 first",
         ].map { .reply(reply($0)) } + [
             .malformed(reason: "junk"), .closed(reason: "gone"), .timedOut(reason: "late"), .bodyWritten(inTime: true),
-            .bodyWritten(inTime: false), .secured, .quit,
+            .bodyWritten(inTime: false), .dotWithheld(reason: "torn"), .secured, .quit,
         ]
 
     private struct Walk {
@@ -98,7 +98,11 @@ import Testing
         case .accepted(let reply): #expect(wroteDot && reply.isPositive, trace)
         case .rejected(let reply, _): #expect(reply.isPermanent, trace)
         case .deferred(let reply, let stage, _):
-            if wroteDot { #expect(stage == .dot && reply?.isTransient == true, trace) }
+            if case .dotWithheld = input {
+                #expect(wroteDot && stage == .body, trace)
+            } else if wroteDot {
+                #expect(stage == .dot && reply?.isTransient == true, trace)
+            }
         }
         guard wroteDot else { return }
         switch input {

@@ -31,8 +31,10 @@ struct DispatchAssembly {
         let kafka = context.settings.kafka(clientID: "sender")
         let producer = try KafkaProducer(kafka, messageTimeout: Self.messageTimeout)
         let metrics = SenderMetrics(context.metrics)
-        let ways = configuration.ways(on: MultiThreadedEventLoopGroup.singleton)
-        let slots = HandOverSlots(capacity: ways.reduce(0) { $0 + $1.connections })
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        let ways = configuration.ways(on: eventLoop)
+        let slots = HandOverSlots(
+            Dictionary(ways.map { ($0.channel, $0.connections) }, uniquingKeysWith: +))
         let pace = RelayPace()
         let rates = SendRates(database: database, ceilings: configuration.rates, pace: pace)
         let relays = Relays(ways, slots: slots, pace: pace, metrics: metrics, logger: context.logger)
@@ -76,7 +78,9 @@ struct DispatchAssembly {
                     try await rates.look()
                     return false
                 },
-                Self.dispatcher(context, configuration, deliveries, relays, rates, lease, slots, reporter, metrics),
+                Self.dispatcher(
+                    context, configuration, deliveries, relays, rates, lease, slots, reporter, metrics,
+                    EventLoopExecutor(eventLoop)),
             ]
     }
 
@@ -136,7 +140,7 @@ struct DispatchAssembly {
     private static func dispatcher(
         _ context: ProgramContext, _ configuration: SenderConfiguration, _ database: PostgresPool,
         _ relays: Relays, _ rates: SendRates, _ lease: SenderLease, _ slots: HandOverSlots,
-        _ reporter: OutcomeReporter, _ metrics: SenderMetrics
+        _ reporter: OutcomeReporter, _ metrics: SenderMetrics, _ executor: EventLoopExecutor
     ) -> Dispatcher {
         let writer = OutcomeWriter(database: database, slots: slots, reporter: reporter, logger: context.logger)
         context.readiness.add("smtp") {
@@ -146,7 +150,7 @@ struct DispatchAssembly {
         }
         let handOver = HandOver(
             relays: relays, writer: writer, schedule: configuration.schedule,
-            dotDeadline: configuration.dotDeadline, rates: rates, metrics: metrics)
+            dotDeadline: configuration.dotDeadline, rates: rates, metrics: metrics, executor: executor)
         return Dispatcher(
             configuration: configuration, lease: lease, queue: ChunkQueue(database: database),
             retries: RetryQueue(database: database, guardFreshness: configuration.guardFreshness),

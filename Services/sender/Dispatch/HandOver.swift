@@ -25,11 +25,13 @@ struct HandOver: Sendable {
     let dotDeadline: Duration
     let rates: SendRates
     let metrics: SenderMetrics
+    /// Where hand-overs run; nil for wherever there is room.
+    var executor: EventLoopExecutor?
 
     /// Begins in a task of its own: a server may take ten minutes to answer the final dot, and a stopping process does
     /// not wait that long. The slot that the message holds counts it.
     func begin(_ wired: WiredMessage) {
-        Task { await run(wired) }
+        Task(executorPreference: executor) { await run(wired) }
     }
 
     private static func reach(_ stage: SMTPStage) {
@@ -51,6 +53,7 @@ struct HandOver: Sendable {
             outcome, delivery: wired.delivery, attempt: wired.attempt, deferrals: wired.deferrals,
             schedule: schedule)
         settlement.provider = provider
+        settlement.channel = wired.message.channel
         rates.sawOutcome(
             of: SendRates.domain(of: wired.message.envelope.recipient),
             isRefusedForNow: settlement.asksForLess && !outcome.isRelayAskingForLess)

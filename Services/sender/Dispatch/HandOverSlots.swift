@@ -1,71 +1,156 @@
 import Synchronization
 
-/// How many messages may be between WIRE and their durable outcome: as many as there are connections, less those of
-/// relays that cannot be used.
+/// How many messages may be between WIRE and their durable outcome: for each channel as many as its relays have
+/// connections, less those of relays that cannot be used. So a service that hangs holds what is its own, and the other
+/// channel goes on.
 ///
 /// That number bounds what a killed process leaves in doubt, so a slot is only given back when the outcome is
 /// committed. Emergency waits in front of general, otherwise first come first served.
 final class HandOverSlots: Sendable {
     private struct Waiter {
+        let id: UInt64
         let wanted: Int
         let isEmergency: Bool
+        let since: ContinuousClock.Instant
         let continuation: CheckedContinuation<Int, Never>
     }
 
-    private struct State {
+    private struct Share {
+        let capacity: Int
         var limit: Int
         var inUse = 0
-        var isClosed = false
         var waiters: [Waiter] = []
-        var idleWaiters: [CheckedContinuation<Void, Never>] = []
+        /// Somebody waited as long as is worth it, and no slot has come back since.
+        var isStalled = false
+
+        init(capacity: Int) {
+            self.capacity = capacity
+            limit = capacity
+        }
 
         mutating func grant() -> [(Waiter, Int)] {
             var grants: [(Waiter, Int)] = []
             while inUse < limit, !waiters.isEmpty {
                 let waiter = waiters.removeFirst()
-                let granted = min(waiter.wanted, limit - inUse)
-                inUse += granted
-                grants.append((waiter, granted))
+                grants.append((waiter, take(upTo: waiter.wanted)))
             }
             return grants
         }
-    }
 
-    let capacity: Int
-    private let state: Mutex<State>
-
-    init(capacity: Int) {
-        self.capacity = capacity
-        state = Mutex(State(limit: capacity))
-    }
-
-    var inUse: Int { state.withLock { $0.inUse } }
-
-    /// Waits until at least one slot is free and takes up to `wanted`. Returns 0 when the process is stopping.
-    func acquire(upTo wanted: Int, isEmergency: Bool) async -> Int {
-        await withCheckedContinuation { continuation in
-            let granted = state.withLock { state -> Int? in
-                if state.isClosed { return 0 }
-                guard state.inUse < state.limit, state.waiters.isEmpty || isEmergency else {
-                    let waiter = Waiter(wanted: wanted, isEmergency: isEmergency, continuation: continuation)
-                    let place = isEmergency ? state.waiters.firstIndex { !$0.isEmergency } : nil
-                    state.waiters.insert(waiter, at: place ?? state.waiters.endIndex)
-                    return nil
-                }
-                let granted = min(wanted, state.limit - state.inUse)
-                state.inUse += granted
-                return granted
-            }
-            if let granted { continuation.resume(returning: granted) }
+        mutating func take(upTo wanted: Int) -> Int {
+            let granted = max(0, min(wanted, limit - inUse))
+            inUse += granted
+            return granted
         }
     }
 
-    func release(_ count: Int) {
+    private struct State {
+        var shares: [Channel: Share]
+        var isClosed = false
+        var nextID: UInt64 = 0
+        var idleWaiters: [CheckedContinuation<Void, Never>] = []
+
+        var inUse: Int { shares.values.reduce(0) { $0 + $1.inUse } }
+    }
+
+    /// How long a lane waits for slots of one channel while another channel may have work for it.
+    private static let patience = Duration.milliseconds(250)
+    private static let crowdedAfter = Duration.milliseconds(50)
+
+    /// The channels that something is set up for.
+    let channels: [Channel]
+    private let state: Mutex<State>
+
+    init(_ capacities: [Channel: Int]) {
+        channels = Channel.allCases.filter { capacities[$0] != nil }
+        state = Mutex(State(shares: capacities.mapValues(Share.init)))
+    }
+
+    convenience init(capacity: Int) {
+        self.init([.email: capacity])
+    }
+
+    /// Whose slots the messages of a channel hold: its own, or any, for one that nothing is set up for; nothing of it is
+    /// handed over, but what is decided about it passes here.
+    func owner(of channel: Channel) -> Channel { channels.contains(channel) ? channel : channels.first ?? channel }
+
+    var inUse: Int { state.withLock { $0.inUse } }
+
+    var isClosed: Bool { state.withLock { $0.isClosed } }
+
+    /// Takes up to `wanted` slots, and waits until there is at least one: without end while this is the only channel,
+    /// else for a moment.
+    ///
+    /// - Returns: 0 when the process is stopping or the wait was too long.
+    func acquire(upTo wanted: Int, of asked: Channel = .email, isEmergency: Bool) async -> Int {
+        let channel = owner(of: asked)
+        let id = state.withLock { state in
+            state.nextID += 1
+            return state.nextID
+        }
+        var timer: Task<Void, Never>?
+        defer { timer?.cancel() }
+        return await withCheckedContinuation { continuation in
+            let granted = state.withLock { state -> Int? in
+                guard !state.isClosed, var share = state.shares[channel] else { return 0 }
+                defer { state.shares[channel] = share }
+                guard share.inUse < share.limit, share.waiters.isEmpty || isEmergency else {
+                    let waiter = Waiter(
+                        id: id, wanted: wanted, isEmergency: isEmergency, since: .now, continuation: continuation)
+                    let place = isEmergency ? share.waiters.firstIndex { !$0.isEmergency } : nil
+                    share.waiters.insert(waiter, at: place ?? share.waiters.endIndex)
+                    return nil
+                }
+                return share.take(upTo: wanted)
+            }
+            if let granted { return continuation.resume(returning: granted) }
+            guard channels.count > 1 else { return }
+            timer = Task {
+                guard (try? await Task.sleep(for: Self.patience)) != nil else { return }
+                giveUp(id, channel)
+            }
+        }
+    }
+
+    /// The same without waiting.
+    func acquireNow(upTo wanted: Int, of channel: Channel) -> Int {
+        state.withLock { state in
+            guard !state.isClosed, state.shares[channel]?.waiters.isEmpty == true else { return 0 }
+            return state.shares[channel]?.take(upTo: wanted) ?? 0
+        }
+    }
+
+    private func giveUp(_ id: UInt64, _ channel: Channel) {
+        let waiter = state.withLock { state -> Waiter? in
+            guard let place = state.shares[channel]?.waiters.firstIndex(where: { $0.id == id }) else { return nil }
+            state.shares[channel]?.isStalled = true
+            return state.shares[channel]?.waiters.remove(at: place)
+        }
+        waiter?.continuation.resume(returning: 0)
+    }
+
+    /// Channels that a lane should not begin with now, because it would only wait and another channel has slots of its
+    /// own.
+    var crowded: [Channel] {
+        guard channels.count > 1 else { return [] }
+        let now = ContinuousClock.now
+        return state.withLock { state in
+            channels.filter { channel in
+                guard let share = state.shares[channel], share.inUse >= share.limit else { return false }
+                return share.isStalled
+                    || share.waiters.contains { $0.since.duration(to: now) >= Self.crowdedAfter }
+            }
+        }
+    }
+
+    func release(_ count: Int, of holder: Channel = .email) {
         guard count > 0 else { return }
+        let channel = owner(of: holder)
         let (grants, idle) = state.withLock { state -> ([(Waiter, Int)], [CheckedContinuation<Void, Never>]) in
-            state.inUse -= count
-            precondition(state.inUse >= 0, "more slots came back than were taken")
-            let grants = state.grant()
+            state.shares[channel]?.inUse -= count
+            precondition(state.shares[channel]?.inUse ?? -1 >= 0, "more slots came back than were taken")
+            state.shares[channel]?.isStalled = false
+            let grants = state.isClosed ? [] : state.shares[channel]?.grant() ?? []
             guard state.inUse == 0 else { return (grants, []) }
             let idle = state.idleWaiters
             state.idleWaiters = []
@@ -76,20 +161,23 @@ final class HandOverSlots: Sendable {
     }
 
     /// From now on at most so many at once, within the capacity; who is in already stays.
-    func limit(to count: Int) {
-        let grants = state.withLock { state in
-            state.limit = min(count, capacity)
-            return state.isClosed ? [] : state.grant()
+    func limit(to count: Int, of channel: Channel = .email) {
+        let grants = state.withLock { state -> [(Waiter, Int)] in
+            guard let capacity = state.shares[channel]?.capacity else { return [] }
+            state.shares[channel]?.limit = min(count, capacity)
+            return state.isClosed ? [] : state.shares[channel]?.grant() ?? []
         }
         for (waiter, granted) in grants { waiter.continuation.resume(returning: granted) }
     }
 
     /// Lets nobody in any more; those who wait get 0.
     func close() {
-        let waiters = state.withLock { state in
-            defer { state.waiters = [] }
+        let waiters = state.withLock { state -> [Waiter] in
             state.isClosed = true
-            return state.waiters
+            return channels.flatMap { channel -> [Waiter] in
+                defer { state.shares[channel]?.waiters = [] }
+                return state.shares[channel]?.waiters ?? []
+            }
         }
         for waiter in waiters { waiter.continuation.resume(returning: 0) }
     }

@@ -119,9 +119,10 @@ struct RelayRoster: Sendable {
     /// Returns true when the relay's trouble is over.
     mutating func worked(_ index: Int) -> Bool { entries[index].health.worked() }
 
-    /// How many messages may be on the wire in all: what troubled relays hold, and every connection of the others.
-    func limit(at now: ContinuousClock.Instant) -> Int {
-        entries.reduce(0) { $0 + $1.inUse + $1.free(at: now) }
+    /// How many messages may be on the wire over the relays in question, nil for all: what troubled ones hold, and every
+    /// connection of the others.
+    func limit(at now: ContinuousClock.Instant, among members: [Int]? = nil) -> Int {
+        (members ?? Array(entries.indices)).reduce(0) { $0 + entries[$1].inUse + entries[$1].free(at: now) }
     }
 
     /// How long until a relay can be tried; nil when one can be used now, or is being tried.

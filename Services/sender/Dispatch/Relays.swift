@@ -18,17 +18,23 @@ struct RelayConfiguration: Sendable {
 /// next one within the same attempt, as long as there is time. A message in doubt stays with its relay: nobody else is asked.
 final class Relays: Sendable {
     private let members: [Way]
+    private let byChannel: [Channel: (own: [Int], others: Set<Int>)]
     private let slots: HandOverSlots
     private let pace: RelayPace
     private let metrics: SenderMetrics
     private let logger: Logger
     private let roster: Mutex<RelayRoster>
 
-    /// - Parameter slots: as many as all relays have connections; made fewer here while a relay cannot be used.
+    /// - Parameter slots: as many as each channel's relays have connections; made fewer here while a relay cannot be used.
     init(
         _ ways: [Way], slots: HandOverSlots, pace: RelayPace = RelayPace(), metrics: SenderMetrics, logger: Logger
     ) {
         members = ways
+        byChannel = Dictionary(
+            uniqueKeysWithValues: Channel.allCases.map { channel in
+                let own = ways.indices.filter { ways[$0].channel == channel }
+                return (channel, (own, Set(ways.indices).subtracting(own)))
+            })
         roster = Mutex(
             RelayRoster(ways.map { RelayRoster.Entry(weight: $0.weight, connections: $0.connections) }))
         self.slots = slots
@@ -50,7 +56,7 @@ final class Relays: Sendable {
         return roster.withLock { $0.pauseNeeded(at: .now, among: members) }
     }
 
-    private func indices(of channel: Channel) -> [Int] { members.indices.filter { members[$0].channel == channel } }
+    private func indices(of channel: Channel) -> [Int] { byChannel[channel]?.own ?? [] }
 
     /// How many of so many messages of a channel each of its relays would get now, by name.
     func shares(of messages: Int, on channel: Channel) -> [String: Int] {
@@ -93,18 +99,18 @@ final class Relays: Sendable {
         entered: (@Sendable (SMTPStage) -> Void)? = nil, beforeDot: @escaping @Sendable () -> Void,
         afterDot: @escaping @Sendable () -> Void
     ) async -> (outcome: SMTPOutcome, provider: String?) {
-        let own = indices(of: message.channel)
-        let others = Set(members.indices).subtracting(own)
-        var tried = others
+        var tried = byChannel[message.channel]?.others ?? []
         var last: (outcome: SMTPOutcome, provider: String?)?
         var isRefusedByAll = true
-        while last == nil || ContinuousClock.now < deadline, let (index, isInLine) = take(except: tried) {
-            tried.insert(index)
+        while last == nil || ContinuousClock.now < deadline,
+            let (index, isInLine) = take(except: tried, of: message.channel)
+        {
             let outcome = await members[index].provider.deliver(
                 message, deadline: deadline, entered: entered, beforeDot: beforeDot, afterDot: afterDot)
             finish(index, outcome, isInLine: isInLine)
             last = (outcome, members[index].provider.kind)
             guard outcome.mayGoElsewhere else { break }
+            tried.insert(index)
             isRefusedByAll = isRefusedByAll && outcome.isLocalRefusal
         }
         guard let last else { return (.deferred(nil, stage: .connect, reason: "no relay can be used now"), nil) }
@@ -118,10 +124,10 @@ final class Relays: Sendable {
 
     /// A slot is granted for a free connection; when its relay has failed since, the message stands in line at another.
     /// One whose rate is used up gets a message only when there is no other.
-    private func take(except tried: Set<Int>) -> (index: Int, isInLine: Bool)? {
+    private func take(except tried: Set<Int>, of channel: Channel) -> (index: Int, isInLine: Bool)? {
         let spent = members.indices.filter { pace.isSpent(members[$0].name) }
         let taken = roster.withLock { roster -> (index: Int, isInLine: Bool)? in
-            defer { slots.limit(to: roster.limit(at: .now)) }
+            defer { limitSlots(of: channel, roster) }
             for excepted in spent.isEmpty ? [tried] : [tried.union(spent), tried] {
                 if let index = roster.take(at: .now, except: excepted) { return (index, false) }
                 if let index = roster.takeInLine(except: excepted) { return (index, true) }
@@ -132,13 +138,17 @@ final class Relays: Sendable {
         return taken
     }
 
+    private func limitSlots(of channel: Channel, _ roster: borrowing RelayRoster) {
+        slots.limit(to: roster.limit(at: .now, among: indices(of: channel)), of: channel)
+    }
+
     private func finish(_ index: Int, _ outcome: SMTPOutcome, isInLine: Bool) {
         let name = members[index].name
         if isInLine, case .deferred(nil, .connect, _) = outcome {
             // It never got a connection, which says nothing about the relay.
             return roster.withLock { roster in
                 roster.giveBack(index)
-                slots.limit(to: roster.limit(at: .now))
+                limitSlots(of: members[index].channel, roster)
             }
         }
         pace.saw(name, isTaken: outcome.isTaken, asksForLess: outcome.isRelayAskingForLess, at: .now)
@@ -149,7 +159,7 @@ final class Relays: Sendable {
                 trouble == nil
                 ? roster.worked(index)
                 : roster.failed(index, at: .now, isCertain: outcome.isBeforeEnvelope)
-            slots.limit(to: roster.limit(at: .now))
+            limitSlots(of: members[index].channel, roster)
             return (hasChanged, roster.entries[index].health.blockedUntil)
         }
         metrics.answered(relay: name, trouble == nil ? outcome.word : "trouble")
@@ -163,7 +173,7 @@ final class Relays: Sendable {
         guard trouble != nil, let retryAt else { return }
         Task {
             try? await Task.sleep(until: retryAt)
-            self.roster.withLock { self.slots.limit(to: $0.limit(at: .now)) }
+            self.roster.withLock { self.limitSlots(of: self.members[index].channel, $0) }
         }
     }
 }

@@ -279,9 +279,10 @@ final class SendRates: Sendable {
 
     /// The receiving domain of an address, in small letters.
     static func domain(of address: String) -> String {
-        let octets = Array(address.utf8)
-        guard let at = octets.lastIndex(of: UInt8(ascii: "@")) else { return "" }
-        return String(decoding: octets[(at + 1)...], as: UTF8.self).lowercased()
+        guard let at = address.utf8.lastIndex(of: UInt8(ascii: "@")) else { return "" }
+        let domain = address.utf8[at...].dropFirst()
+        let isPlain = domain.allSatisfy { $0 < 0x80 && !(0x41...0x5A).contains($0) }
+        return isPlain ? String(Substring(domain)) : Substring(domain).lowercased()
     }
 }
 

@@ -1,4 +1,5 @@
 import Runtime
+import Synchronization
 
 /// What an operator sees of dispatch.
 struct SenderMetrics: Sendable {
@@ -19,7 +20,14 @@ struct SenderMetrics: Sendable {
     let malformed: Counter
     /// Where the processor time goes; connections and the database's clients have threads of their own.
     let composing: Counter
+    private let settledMessages: CounterFamily<AttemptState>
+    private let relayMessages: CounterFamily<RelayAnswer>
     private let registry: Metrics
+
+    private struct RelayAnswer: Hashable {
+        let relay: String
+        let outcome: String
+    }
 
     init(_ registry: Metrics) {
         self.registry = registry
@@ -60,21 +68,26 @@ struct SenderMetrics: Sendable {
             labels: ["stage": "compose"])
         malformed = registry.counter(
             "rollcall_sender_malformed_records_total", help: "Records that break their contract and were passed over.")
+        settledMessages = CounterFamily { state in
+            registry.counter(
+                "rollcall_sender_messages_total", help: "Attempts by how they ended.",
+                labels: ["outcome": state.rawValue])
+        }
+        relayMessages = CounterFamily { answer in
+            registry.counter(
+                "rollcall_sender_relay_messages_total",
+                help: "Messages offered to an SMTP relay by what it did with them; trouble is the relay's own.",
+                labels: ["relay": answer.relay, "outcome": answer.outcome])
+        }
     }
 
     func settled(_ state: AttemptState) {
-        registry.counter(
-            "rollcall_sender_messages_total", help: "Attempts by how they ended.", labels: ["outcome": state.rawValue]
-        ).increment()
+        settledMessages[state].increment()
     }
 
     /// What one relay did with one message.
     func answered(relay: String, _ outcome: String) {
-        registry.counter(
-            "rollcall_sender_relay_messages_total",
-            help: "Messages offered to an SMTP relay by what it did with them; trouble is the relay's own.",
-            labels: ["relay": relay, "outcome": outcome]
-        ).increment()
+        relayMessages[RelayAnswer(relay: relay, outcome: outcome)].increment()
     }
 
     func watch(
@@ -100,6 +113,25 @@ struct SenderMetrics: Sendable {
         registry.gauge("rollcall_sender_open_connections", help: "Open SMTP connections.") { Double(connections()) }
         registry.gauge("rollcall_sender_on_the_wire", help: "Messages between WIRE and their durable outcome.") {
             Double(slots.inUse)
+        }
+    }
+}
+
+/// Counters of one name, kept here so that a message costs no look-up by the text of their labels.
+private final class CounterFamily<Key: Hashable & Sendable>: Sendable {
+    private let known = Mutex<[Key: Counter]>([:])
+    private let make: @Sendable (Key) -> Counter
+
+    init(_ make: @escaping @Sendable (Key) -> Counter) {
+        self.make = make
+    }
+
+    subscript(key: Key) -> Counter {
+        known.withLock { known in
+            if let counter = known[key] { return counter }
+            let counter = make(key)
+            known[key] = counter
+            return counter
         }
     }
 }

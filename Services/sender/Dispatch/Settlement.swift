@@ -21,6 +21,8 @@ struct Settlement: Sendable, Equatable {
     let token: LeaseToken?
     /// `smtp`, `ses` or `sms`; nil when nobody was asked.
     var provider: String?
+    /// Whose slot the attempt holds.
+    var channel = Channel.email
 
     /// What the attempt becomes if it may still change.
     var state: AttemptState { AttemptMachine.result(of: event)?.to.state ?? .wire }

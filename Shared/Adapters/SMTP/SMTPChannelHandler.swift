@@ -10,12 +10,13 @@ typealias SMTPClock = @Sendable () -> ContinuousClock.Instant
 struct SMTPDelivery: Sendable {
     let message: SMTPSession.Message
     /// Dot-stuffed, without the terminator.
-    let body: [UInt8]
+    let body: ArraySlice<UInt8>
     let deadline: ContinuousClock.Instant
     let entered: (@Sendable (SMTPStage) -> Void)?
     let beforeDot: (@Sendable () -> Void)?
     let afterDot: (@Sendable () -> Void)?
-    let result: EventLoopPromise<SMTPDeliveryResult>
+    /// Called once, on the event loop.
+    let finished: @Sendable (SMTPDeliveryResult) -> Void
 }
 
 struct SMTPDeliveryResult: Sendable {
@@ -30,6 +31,8 @@ final class SMTPChannelHandler: ChannelInboundHandler {
 
     enum Event: Sendable {
         case idle, closed
+        /// The network took only a part of a text and its dot; another connection should not write them as one.
+        case torn
     }
 
     private let configuration: SMTPConfiguration
@@ -42,18 +45,26 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     private var parser = SMTPReplyParser()
     private var context: ChannelHandlerContext?
     private var delivery: SMTPDelivery?
-    private var timer: Scheduled<Void>?
+    private var limit: Limit?
+    private var timer: (fires: NIODeadline, task: Scheduled<Void>)?
     private var connectionError: String?
+    /// The longest text that goes out in one write with its dot.
+    private let mostJoined: Int
+    /// A text that waits for its dot.
+    private var text: ByteBuffer?
+    private var spare = ByteBuffer()
 
     /// - Parameters:
+    ///   - mostJoined: the network is known to take so many octets at once.
     ///   - opened: gets nil when the connection can take messages, else why it cannot.
     ///   - report: called on the event loop; `idle` after each message, `closed` once.
     init(
-        configuration: SMTPConfiguration, openDeadline: ContinuousClock.Instant,
+        configuration: SMTPConfiguration, openDeadline: ContinuousClock.Instant, mostJoined: Int,
         opened: EventLoopPromise<SMTPOutcome?>, now: @escaping SMTPClock, report: @escaping @Sendable (Event) -> Void
     ) {
         self.configuration = configuration
         self.openDeadline = openDeadline
+        self.mostJoined = mostJoined
         self.opened = opened
         self.report = report
         self.now = now
@@ -63,7 +74,7 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     func deliver(_ delivery: SMTPDelivery) {
         guard self.delivery == nil else {
             let outcome = SMTPOutcome.deferred(nil, stage: .connect, reason: "the connection is in use")
-            return delivery.result.succeed(SMTPDeliveryResult(outcome: outcome, isStale: true))
+            return delivery.finished(SMTPDeliveryResult(outcome: outcome, isStale: true))
         }
         self.delivery = delivery
         feed(.deliver(delivery.message))
@@ -78,7 +89,7 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     /// The handler joins an open channel, so there is no `channelActive` to wait for.
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        startTimer()
+        setLimit()
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
@@ -86,14 +97,14 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        let octets = unwrapInboundIn(data).readableBytesView
-        for (index, octet) in zip(octets.indices, octets) where !session.isClosed {
+        var octets = Array(buffer: unwrapInboundIn(data))[...]
+        while !octets.isEmpty, !session.isClosed {
             do {
-                guard let reply = try parser.consume(octet) else { continue }
-                let isFollowed = index + 1 < octets.endIndex
+                guard let reply = try parser.consume(&octets) else { return }
+                let isFollowed = !octets.isEmpty
                 feed(session.mustFallSilent && isFollowed ? .malformed(reason: Self.injection) : .reply(reply))
             } catch {
-                feed(.malformed(reason: error.reason))
+                return feed(.malformed(reason: error.reason))
             }
         }
     }
@@ -107,7 +118,8 @@ final class SMTPChannelHandler: ChannelInboundHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         feed(.closed(reason: connectionError ?? "the server closed the connection"))
-        timer?.cancel()
+        timer?.task.cancel()
+        timer = nil
         report(.closed)
     }
 
@@ -123,14 +135,14 @@ final class SMTPChannelHandler: ChannelInboundHandler {
         let before = session.waiting
         let stage = session.stage
         let actions = session.handle(input)
-        if !actions.isEmpty || session.waiting != before { startTimer() }
+        if !actions.isEmpty || session.waiting != before { setLimit() }
         if session.stage != stage { delivery?.entered?(session.stage) }
         for action in actions { carryOut(action) }
     }
 
     private func carryOut(_ action: SMTPSession.Action) {
         switch action {
-        case .send(let line): write(Array(line.utf8)) { _ in }
+        case .send(let line): write(ByteBuffer(string: line))
         case .startTLS: startTLS()
         case .writeBody: writeBody()
         case .writeDot: writeDot()
@@ -138,9 +150,10 @@ final class SMTPChannelHandler: ChannelInboundHandler {
         case .refused(let outcome): opened.succeed(outcome)
         case .release: report(.idle)
         case .finish(let outcome, let isStale):
-            let result = delivery?.result
+            let finished = delivery?.finished
             delivery = nil
-            result?.succeed(SMTPDeliveryResult(outcome: outcome, isStale: isStale))
+            text = nil
+            finished?(SMTPDeliveryResult(outcome: outcome, isStale: isStale))
         case .close: context?.close(promise: nil)
         }
     }
@@ -154,44 +167,92 @@ final class SMTPChannelHandler: ChannelInboundHandler {
         }
     }
 
+    /// A text that the network takes at once waits for its dot, so that both are one write.
     private func writeBody() {
-        guard let delivery else { return }
-        write(delivery.body) { [self] result in
-            guard case .success = result else { return }
-            feed(.bodyWritten(inTime: now() < delivery.deadline))
+        guard let context, let delivery else { return }
+        guard delivery.body.count + DotStuffing.terminator.count <= mostJoined else {
+            var buffer = context.channel.allocator.buffer(capacity: delivery.body.count)
+            buffer.writeBytes(delivery.body)
+            return write(buffer) { [self] isTaken in
+                if isTaken { feed(.bodyWritten(inTime: now() < delivery.deadline)) }
+            }
         }
+        spare.clear(minimumCapacity: delivery.body.count + DotStuffing.terminator.count)
+        spare.writeBytes(delivery.body)
+        text = spare
+        feed(.bodyWritten(inTime: now() < delivery.deadline))
     }
 
     private func writeDot() {
         guard let delivery else { return }
         delivery.beforeDot?()
-        write(DotStuffing.terminator) { _ in delivery.afterDot?() }
+        guard var joined = text else {
+            return write(ByteBuffer(bytes: DotStuffing.terminator)) { _ in delivery.afterDot?() }
+        }
+        text = nil
+        spare = ByteBuffer()
+        joined.writeBytes(DotStuffing.terminator)
+        var hasEnded = false
+        write(joined) { [self] isTaken in
+            hasEnded = true
+            if isTaken { delivery.afterDot?() } else { feed(.dotWithheld(reason: connectionError ?? "writing failed")) }
+        }
+        spare = joined
+        guard !hasEnded else { return }
+        // The end of the dot is still here, and goes nowhere.
+        feed(.dotWithheld(reason: "the network took only a part of the text"))
+        report(.torn)
     }
 
     /// A failed write closes the channel, and the session hears of it there.
-    private func write(_ octets: [UInt8], then: @escaping (Result<Void, any Error>) -> Void) {
+    private func write(_ octets: ByteBuffer, then: @escaping (_ isTaken: Bool) -> Void = { _ in }) {
         guard let context else { return }
         let written = context.eventLoop.makePromise(of: Void.self)
         written.futureResult.assumeIsolated().whenComplete { [self] result in
-            if case .failure(let error) = result {
+            switch result {
+            case .success: then(true)
+            case .failure(let error):
                 connectionError = connectionError ?? "writing failed: \(error)"
+                then(false)
                 self.context?.close(promise: nil)
             }
-            then(result)
         }
-        context.writeAndFlush(wrapOutboundOut(context.channel.allocator.buffer(bytes: octets)), promise: written)
+        context.writeAndFlush(wrapOutboundOut(octets), promise: written)
     }
 
     // MARK: Time
 
-    private func startTimer() {
-        timer?.cancel()
-        timer = nil
-        guard let context, let waiting = session.waiting else { return }
-        let (time, reason) = limit(for: waiting)
-        timer = context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(clamping: time)) { [self] in
-            feed(.timedOut(reason: reason))
+    /// When the wait for what comes next is over. There is no timer for each: one that fires too early looks again.
+    private struct Limit {
+        let at: NIODeadline
+        let reason: String
+    }
+
+    private func setLimit() {
+        guard let waiting = session.waiting else {
+            limit = nil
+            timer?.task.cancel()
+            timer = nil
+            return
         }
+        let (time, reason) = limit(for: waiting)
+        let limit = Limit(at: .now() + TimeAmount(clamping: time), reason: reason)
+        self.limit = limit
+        if let timer, timer.fires <= limit.at { return }
+        startTimer(for: limit)
+    }
+
+    /// Fires no later than a kept connection's time, so that becoming idle does not need a new timer.
+    private func startTimer(for limit: Limit) {
+        guard let context else { return }
+        timer?.task.cancel()
+        let fires = min(limit.at, .now() + TimeAmount(clamping: configuration.idleTimeout))
+        let task = context.eventLoop.assumeIsolated().scheduleTask(deadline: fires) { [self] in
+            timer = nil
+            guard let limit = self.limit else { return }
+            if NIODeadline.now() < limit.at { startTimer(for: limit) } else { feed(.timedOut(reason: limit.reason)) }
+        }
+        timer = (fires, task)
     }
 
     private func limit(for waiting: SMTPSession.Waiting) -> (Duration, String) {

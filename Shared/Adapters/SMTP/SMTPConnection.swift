@@ -12,11 +12,12 @@ struct SMTPConnection: Sendable {
     /// Connects, and waits until the server has greeted and answered EHLO.
     ///
     /// - Parameters:
+    ///   - joinsDot: a text and its dot may go out in one write, when the network is sure to take it.
     ///   - register: called on the event loop before anything can be reported about the connection.
     ///   - report: called on the event loop; `closed` once for every registered connection.
     static func open(
         id: UInt64, configuration: SMTPConfiguration, deadline: ContinuousClock.Instant, on eventLoop: any EventLoop,
-        now: @escaping SMTPClock, register: @escaping @Sendable (SMTPConnection) -> Void,
+        joinsDot: Bool, now: @escaping SMTPClock, register: @escaping @Sendable (SMTPConnection) -> Void,
         report: @escaping @Sendable (SMTPChannelHandler.Event) -> Void
     ) async throws -> (connection: SMTPConnection, refusal: SMTPOutcome?) {
         let opened = eventLoop.makePromise(of: SMTPOutcome?.self)
@@ -30,8 +31,9 @@ struct SMTPConnection: Sendable {
                 .flatMapThrowing { channel in
                     guard channel.isActive else { throw ChannelError.ioOnClosedChannel }
                     let handler = SMTPChannelHandler(
-                        configuration: configuration, openDeadline: deadline, opened: opened, now: now,
-                        report: report)
+                        configuration: configuration, openDeadline: deadline,
+                        mostJoined: joinsDot && configuration.tls == nil ? Self.mostJoined(channel) : 0,
+                        opened: opened, now: now, report: report)
                     let connection = SMTPConnection(
                         id: id, eventLoop: channel.eventLoop,
                         handler: NIOLoopBound(handler, eventLoop: channel.eventLoop))
@@ -51,19 +53,27 @@ struct SMTPConnection: Sendable {
         }
     }
 
+    /// A server that said 354 has taken all that was sent before, so that its socket's buffer is empty; half of it leaves
+    /// room for the kernel's bookkeeping.
+    private static func mostJoined(_ channel: any Channel) -> Int {
+        let option = try? channel.syncOptions?.getOption(.socketOption(.so_sndbuf))
+        return min(Int(option ?? 0) / 2, 65_536)
+    }
+
     func deliver(
-        _ envelope: SMTPEnvelope, message: [UInt8], body: [UInt8], deadline: ContinuousClock.Instant,
+        _ envelope: SMTPEnvelope, message: [UInt8], body: ArraySlice<UInt8>, deadline: ContinuousClock.Instant,
         entered: (@Sendable (SMTPStage) -> Void)?, beforeDot: (@Sendable () -> Void)?, afterDot: (@Sendable () -> Void)?
     ) async -> SMTPDeliveryResult {
-        let delivery = SMTPDelivery(
-            message: SMTPSession.Message(envelope: envelope, message: message), body: body, deadline: deadline,
-            entered: entered, beforeDot: beforeDot, afterDot: afterDot,
-            result: eventLoop.makePromise(of: SMTPDeliveryResult.self))
-        eventLoop.execute { handler.value.deliver(delivery) }
-        do {
-            return try await delivery.result.futureResult.get()
-        } catch {
-            return SMTPDeliveryResult(outcome: .inDoubt(reason: "the event loop stopped: \(error)"), isStale: false)
+        let text = SMTPSession.Message(envelope: envelope, message: message)
+        return await withCheckedContinuation { continuation in
+            let delivery = SMTPDelivery(
+                message: text, body: body, deadline: deadline, entered: entered, beforeDot: beforeDot,
+                afterDot: afterDot, finished: { continuation.resume(returning: $0) })
+            if eventLoop.inEventLoop {
+                handler.value.deliver(delivery)
+            } else {
+                eventLoop.execute { handler.value.deliver(delivery) }
+            }
         }
     }
 

@@ -16,6 +16,9 @@ public final class SMTPConnectionPool: Sendable {
     private let configuration: SMTPConfiguration
     private let eventLoopGroup: any EventLoopGroup
     private let now: SMTPClock
+    private let fault: String?
+    /// False once the network took less at once than it should have.
+    private let joinsDot = Atomic<Bool>(true)
     private let state = Mutex(State())
 
     public convenience init(_ configuration: SMTPConfiguration, eventLoopGroup: any EventLoopGroup) {
@@ -26,6 +29,7 @@ public final class SMTPConnectionPool: Sendable {
         self.configuration = configuration
         self.eventLoopGroup = eventLoopGroup
         self.now = now
+        fault = configuration.fault
     }
 
     /// Connections that are open now, in use or kept.
@@ -33,21 +37,21 @@ public final class SMTPConnectionPool: Sendable {
 
     /// Hands one message to the server.
     ///
-    /// The text is written after the server's 354; when the network has taken all of it, `dotDeadline` is checked and
-    /// only then the final dot is written. A deadline that passes before that gives `deferred` and a closed connection,
-    /// at any stage. Cancelling the task ends the wait for a connection, never a running attempt.
+    /// The text is written after the server's 354. `dotDeadline` is checked immediately before the final dot: when the
+    /// network has taken all of the text, or before both go out in one write that the network takes as a whole. A deadline
+    /// that passes before that gives `deferred` and a closed connection, at any stage. Cancelling the task ends the wait for a connection, never a running attempt.
     ///
     /// - Parameters:
     ///   - message: the text; line ends are made canonical and dots are stuffed here.
     ///   - entered: called when the exchange about this message comes to a stage; must not block either.
-    ///   - beforeDot: called immediately before the dot is written; must not block (it is on the event loop).
+    ///   - beforeDot: called immediately before the write that has the dot; must not block (it is on the event loop).
     ///   - afterDot: called when the write of the dot has ended.
     public func deliver(
         _ envelope: SMTPEnvelope, message: [UInt8], dotDeadline: ContinuousClock.Instant,
         entered: (@Sendable (SMTPStage) -> Void)? = nil, beforeDot: (@Sendable () -> Void)? = nil,
         afterDot: (@Sendable () -> Void)? = nil
     ) async -> SMTPOutcome {
-        if let fault = configuration.fault {
+        if let fault {
             return .deferred(nil, stage: .connect, reason: "wrong SMTP configuration: \(fault)")
         }
         var mayRetry = true
@@ -64,7 +68,7 @@ public final class SMTPConnectionPool: Sendable {
             case .refused(let reason): return .deferred(nil, stage: .connect, reason: reason)
             }
             let result = await connection.deliver(
-                envelope, message: message, body: DotStuffing.stuffed(message), deadline: dotDeadline,
+                envelope, message: message, body: DotStuffing.octets(of: message), deadline: dotDeadline,
                 entered: entered, beforeDot: beforeDot, afterDot: afterDot)
             guard result.isStale, isKept, mayRetry else { return result.outcome }
             mayRetry = false
@@ -179,7 +183,8 @@ extension SMTPConnectionPool {
         let id = state.withLock { $0.makeID() }
         do {
             let (connection, refusal) = try await SMTPConnection.open(
-                id: id, configuration: configuration, deadline: deadline, on: eventLoopGroup.next(), now: now,
+                id: id, configuration: configuration, deadline: deadline, on: eventLoopGroup.next(),
+                joinsDot: joinsDot.load(ordering: .relaxed), now: now,
                 register: { connection in self.state.withLock { $0.connections[connection.id] = connection } },
                 report: { event in self.take(event, from: id) })
             if let refusal { return .failure(Refusal(outcome: refusal)) }
@@ -195,6 +200,7 @@ extension SMTPConnectionPool {
     private func take(_ event: SMTPChannelHandler.Event, from id: UInt64) {
         switch event {
         case .idle: keep(id)
+        case .torn: joinsDot.store(false, ordering: .relaxed)
         case .closed:
             state.withLock { state in
                 state.connections[id] = nil

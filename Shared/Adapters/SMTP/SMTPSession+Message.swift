@@ -4,6 +4,11 @@ extension SMTPSession.Message {
     init(envelope: SMTPEnvelope, message: [UInt8]) {
         self.envelope = envelope
         octets = message.count
+        guard message.reduce(0, |) >= 0x80 else {
+            hasHighOctets = false
+            hasHighOctetsInHeader = false
+            return
+        }
         var high = false
         var highInHeader = false
         var inHeader = true

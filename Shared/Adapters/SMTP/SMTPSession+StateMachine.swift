@@ -9,6 +9,8 @@ extension SMTPSession {
         case .timedOut(let reason): state == .ready ? quit() : end(reason)
         case .deliver(let message): begin(message)
         case .bodyWritten(let inTime): bodyWritten(inTime: inTime)
+        case .dotWithheld(let reason):
+            state == .final ? finish(.deferred(nil, stage: .body, reason: reason)) : []
         case .secured: secured()
         case .quit: quit()
         }

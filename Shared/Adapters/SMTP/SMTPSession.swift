@@ -5,8 +5,8 @@ import Mail
 ///
 /// Three laws hold over all inputs: every `deliver` gets exactly one `finish`; `writeDot` is asked for only after a
 /// 354 and `bodyWritten(inTime: true)`; nothing but EHLO, HELO and STARTTLS is sent before the encryption and the
-/// authentication that the policy asks for. An outcome is in doubt exactly when `writeDot` was asked for and no usable
-/// reply came.
+/// authentication that the policy asks for. An outcome is in doubt exactly when `writeDot` was asked for, was not said to
+/// be withheld, and no usable reply came.
 struct SMTPSession: Sendable {
     enum State: Equatable, Sendable {
         case greeting
@@ -73,7 +73,10 @@ struct SMTPSession: Sendable {
         case closed(reason: String)
         case timedOut(reason: String)
         case deliver(Message)
+        /// All of the text has been taken by the network, or is held back to go out in one write with its dot.
         case bodyWritten(inTime: Bool)
+        /// The write of text and dot ended, or was given up, before the end of the dot was handed over.
+        case dotWithheld(reason: String)
         /// The TLS handshake is done and the certificate is good.
         case secured
         case quit

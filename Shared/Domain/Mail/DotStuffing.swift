@@ -6,8 +6,49 @@ public enum DotStuffing {
     public static let terminator: [UInt8] = [0x0D, 0x0A, 0x2E, 0x0D, 0x0A]
 
     /// The text as it stands between `DATA` and the terminator, without its last line end, which the terminator's
-    /// first two octets supply. It can never contain the terminator.
-    public static func stuffed(_ message: [UInt8]) -> [UInt8] {
+    /// first two octets supply. It can never contain the terminator. A text that needs no change is not copied.
+    public static func octets(of message: [UInt8]) -> ArraySlice<UInt8> {
+        guard needsNoChange(message) else { return stuffed(message)[...] }
+        return message.last == 0x0A ? message.dropLast(2) : message[...]
+    }
+
+    /// Every CR and LF stands in a pair, and no line begins with a dot. Looks at eight octets at once where no line ends.
+    private static func needsNoChange(_ message: [UInt8]) -> Bool {
+        guard message.first != 0x2E else { return false }
+        let octets = unsafe message.span.bytes
+        let count = octets.byteCount
+        var index = 0
+        while index < count {
+            if index + 8 <= count {
+                let word = unsafe octets.unsafeLoadUnaligned(fromByteOffset: index, as: UInt64.self)
+                if !contains(0x0D, in: word), !contains(0x0A, in: word) {
+                    index += 8
+                    continue
+                }
+            }
+            let end = min(index + 8, count)
+            while index < end {
+                switch message[index] {
+                case 0x0D:
+                    guard index + 1 < count, message[index + 1] == 0x0A else { return false }
+                    if index + 2 < count, message[index + 2] == 0x2E { return false }
+                    index += 2
+                case 0x0A: return false
+                default: index += 1
+                }
+            }
+        }
+        return true
+    }
+
+    private static func contains(_ octet: UInt8, in word: UInt64) -> Bool {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let rest = word ^ (ones &* UInt64(octet))
+        return (rest &- ones) & ~rest & (ones << 7) != 0
+    }
+
+    /// The same, octet by octet: the rule itself.
+    static func stuffed(_ message: [UInt8]) -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(message.count + message.count / 64 + 16)
         var atLineStart = true

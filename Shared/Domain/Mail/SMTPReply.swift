@@ -55,7 +55,8 @@ public struct SMTPReply: Equatable, Sendable, CustomStringConvertible {
     public var description: String { "\(code) " + lines.joined(separator: " ") }
 
     private static func leadingCode(of line: String, code: Int) -> EnhancedStatusCode? {
-        let found = EnhancedStatusCode(line.prefix { $0 != " " })
+        guard let first = line.utf8.first, Int(first) - 0x30 == code / 100 else { return nil }
+        let found = EnhancedStatusCode(Substring(line.utf8.prefix { $0 != 0x20 }))
         return found?.statusClass == code / 100 ? found : nil
     }
 }

@@ -47,12 +47,28 @@ public struct SMTPReplyParser: Sendable {
         return try endLine()
     }
 
+    /// Takes octets up to the end of a reply or of `octets`; returns the reply they complete. The rest is left.
+    public mutating func consume(_ octets: inout ArraySlice<UInt8>) throws(Fault) -> SMTPReply? {
+        if let fault { throw fault }
+        while !octets.isEmpty {
+            let end = octets.firstIndex(of: 0x0A) ?? octets.endIndex
+            guard line.count + (end - octets.startIndex) <= Self.longestLine else { throw stop(.lineTooLong) }
+            line.append(contentsOf: octets[..<end])
+            guard end < octets.endIndex else {
+                octets = []
+                return nil
+            }
+            octets = octets[(end + 1)...]
+            if let reply = try consume(0x0A) { return reply }
+        }
+        return nil
+    }
+
     /// Takes many octets; returns every reply they complete.
     public mutating func consume(_ octets: some Sequence<UInt8>) throws(Fault) -> [SMTPReply] {
+        var rest = Array(octets)[...]
         var replies: [SMTPReply] = []
-        for octet in octets {
-            if let reply = try consume(octet) { replies.append(reply) }
-        }
+        while let reply = try consume(&rest) { replies.append(reply) }
         return replies
     }
 
@@ -75,7 +91,12 @@ public struct SMTPReplyParser: Sendable {
         return fault
     }
 
-    private static func shown(_ octets: some Sequence<UInt8>) -> String {
+    private static func shown(_ octets: ArraySlice<UInt8>) -> String {
+        if octets.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) { return String(decoding: octets, as: UTF8.self) }
+        return shown(replacing: octets)
+    }
+
+    private static func shown(replacing octets: ArraySlice<UInt8>) -> String {
         String(decoding: octets.map { $0 < 0x20 || $0 == 0x7F ? UInt8(ascii: "?") : $0 }, as: UTF8.self)
     }
 }
