@@ -20,14 +20,16 @@ struct Timeouts: Sendable {
          ORDER BY sending_ended_at LIMIT 1
            FOR UPDATE SKIP LOCKED
         """
-    /// Facts by number: 22 delayed, 25 expired, 49 unconfirmed.
+    private static let isDelayed = "s.facts & \(DeliveryFacts(.delayed).bits) <> 0"
     private static let write = """
         INSERT INTO attempt (blast_id, recipient_no, attempt_no, district_id, chunk_no, state, fact, address_hash,
                              content_hash, reply, wire_at, settled_at)
         SELECT a.blast_id, a.recipient_no, a.attempt_no + 1, a.district_id, a.chunk_no,
                \(AttemptMachine.state(.timedOut)),
-               CASE WHEN s.facts & (1 << 22) <> 0 THEN 25 ELSE 49 END, a.address_hash, a.content_hash,
-               CASE WHEN s.facts & (1 << 22) <> 0 THEN 'the receiving side was still trying, and nothing was heard since'
+               CASE WHEN \(isDelayed) THEN \(DeliveryFact.expired.rawValue)
+                    ELSE \(DeliveryFact.unconfirmed.rawValue) END,
+               a.address_hash, a.content_hash,
+               CASE WHEN \(isDelayed) THEN 'the receiving side was still trying, and nothing was heard since'
                     ELSE 'accepted, and nothing more was heard' END,
                a.wire_at, clock_timestamp()
           FROM attempt a

@@ -178,3 +178,19 @@ struct MemberReader {
         }
     }
 }
+
+extension MemberReader {
+    /// How far ahead a blast may be scheduled.
+    static let scheduleDays: Int64 = 30
+
+    /// A time in the next 30 days, in microseconds since 1970 UTC.
+    mutating func sendTime(_ name: String, nowMicroseconds now: Int64) -> Int64? {
+        guard let at = time(name) else { return nil }
+        if at <= now {
+            add(name, "is not in the future; leave it out to send at once")
+        } else if at > now + Self.scheduleDays * 86_400_000_000 {
+            add(name, "is more than \(Self.scheduleDays) days ahead")
+        }
+        return at
+    }
+}
