@@ -114,6 +114,37 @@ import Testing
         }
     }
 
+    @Test func `stops with its guard, and an emergency then goes out all the same`() async throws {
+        let settings = ["ROLLCALL_SENDER_GUARD_FRESHNESS": "2s", "ROLLCALL_SENDER_EMERGENCY_PATIENCE": "2s"]
+        try await BlastRig.with("blast-unguarded", settings) { rig in
+            let huge = try await rig.send(Self.successes(5000, "huge"), subject: "Yearbook")
+            func accepted(_ blast: BlastID) throws -> Int { try rig.acceptedInOrder().count { $0.blast == blast } }
+            _ = try await eventually("the huge blast is under way", within: .seconds(60)) {
+                try accepted(huge)
+            } until: {
+                $0 > 100
+            }
+            try await rig.process("blacklist-guard").kill()
+            let stale = """
+                SELECT (SELECT count(*) FROM guard_progress WHERE caught_up_at > clock_timestamp() - interval '2 seconds')
+                       + (SELECT count(*) FROM attempt WHERE state = 'wire') AS n
+                """
+            try await eventually("nobody knows who is blocked, and nothing is on the wire", within: .seconds(30)) {
+                try await rig.database.query(stale)[0].int("n") == 0
+            }
+            let before = try accepted(huge)
+            try #require(before < 5000, "the huge blast was over before its guard was missed")
+            let ordered = ContinuousClock.now
+            let emergency = try await rig.send(Self.successes(100, "alarm"), subject: "Evacuate", class: "emergency")
+            try await eventually("the emergency is through", within: .seconds(60)) { try accepted(emergency) == 100 }
+            print("the emergency was through \(ordered.duration(to: .now)) after its order, patience of 2 s included")
+            #expect(try accepted(huge) == before)
+            try rig.start("blacklist-guard")
+            try await eventually("the huge blast goes on", within: .seconds(60)) { try accepted(huge) > before }
+            #expect(try rig.acceptances().allSatisfy { $0.value == 1 })
+        }
+    }
+
     @Test func `is handed over by two senders together no faster than the rate, to everybody once, and settles`()
         async throws
     {

@@ -80,6 +80,15 @@ struct SMTPPeerTests {
         #expect(try peers.received(from: attempt.sender).count == 1)
     }
 
+    @Test func `a domain outside ASCII goes as its A-labels to a server without SMTPUTF8`() async throws {
+        let peers = try await MailPeers.shared()
+        let attempt = Attempt(recipient: try EmailAddress(parsing: "jane@bücher.例え.example").wireForm)
+        #expect(await attempt.run(try peers.configuration("ascii")).short == "accepted")
+        let received = try #require(try peers.received(from: attempt.sender).first)
+        #expect(received.to == "jane@xn--bcher-kva.xn--r8jz45g.example")
+        #expect(!received.options.contains("SMTPUTF8"))
+    }
+
     @Test func `a text that the server says is too large is not offered to it`() async throws {
         let peers = try await MailPeers.shared()
         let attempt = Attempt(text: Array("A: \(String(repeating: "x", count: 200))\r\n".utf8))

@@ -133,4 +133,47 @@ struct DispatchScheduleTests {
         #expect(try open[0].int("n") == 0, "looked at twice, written once")
         await rig.close()
     }
+
+    @Test func `many senders look for missing results at once: every range is worked by one, every fact said once`()
+        async throws
+    {
+        let rig = try await DispatchRig.make("timeouts_many")
+        let names = (0..<60).map { "n\($0)" }
+        var blasts: [BlastID] = []
+        for _ in 0..<4 {
+            let blast = try await rig.blast(names)
+            blasts.append(blast)
+            _ = try await rig.owner.query(
+                """
+                INSERT INTO attempt (blast_id, recipient_no, attempt_no, district_id, chunk_no, state, fact, address_hash,
+                                     content_hash, wire_at, settled_at)
+                SELECT blast_id, recipient_no, 1, district_id, 1, 'accepted', 20, address_hash, 'c', now(), now()
+                  FROM recipient WHERE blast_id = $1
+                """, [.uuid(blast)])
+            try await rig.change(
+                "UPDATE blast SET state = 'sent', sending_ended_at = now() - interval '4 days' WHERE blast_id = $1",
+                blast)
+        }
+        let metrics = SenderMetrics(Metrics())
+        let timeouts = Timeouts(database: rig.dispatch, after: .seconds(3 * 86400), metrics: metrics)
+        func workers(_ count: Int) async throws -> Int {
+            try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<count {
+                    group.addTask {
+                        var ranges = 0
+                        while try await timeouts.look() { ranges += 1 }
+                        return ranges
+                    }
+                }
+                return try await group.reduce(0, +)
+            }
+        }
+        #expect(try await workers(8) == 4)
+        for blast in blasts {
+            let written = try await rig.attempts(blast).filter { $0.contains("timed_out") }
+            #expect(written.count == 60 && Set(written).count == 60)
+        }
+        #expect(try await workers(8) == 0)
+        await rig.close()
+    }
 }

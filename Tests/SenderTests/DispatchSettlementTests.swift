@@ -2,6 +2,7 @@ import Contracts
 import Delivery
 import Mail
 import SMTP
+import TestKit
 import Testing
 
 @testable import sender
@@ -76,6 +77,15 @@ struct DispatchSettlementTests {
         #expect(last.state == .deferred)
         #expect(last.fact == .expired)
         #expect(last.retryAfter == nil)
+    }
+
+    @Test func `what was refused together comes back spread over a tenth of its pause, never early`() {
+        var random = SeededGenerator(seed: 5)
+        let pauses = (0..<1000).compactMap { _ in schedule.pause(afterDeferrals: 1, using: &random) }
+        #expect(pauses.count == 1000 && Set(pauses).count > 900)
+        #expect(pauses.allSatisfy { (.seconds(300) ... .seconds(330)).contains($0) })
+        #expect(pauses.contains { $0 < .seconds(303) } && pauses.contains { $0 > .seconds(327) })
+        #expect(schedule.pause(afterDeferrals: 2, using: &random) == nil)
     }
 
     @Test func `an unanswered final dot is doubt`() {
