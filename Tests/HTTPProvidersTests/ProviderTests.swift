@@ -77,6 +77,22 @@ import Testing
         #expect(short(outcome).hasPrefix(expected), "\(outcome)")
     }
 
+    @Test(arguments: [
+        ("split", "accepted 250 2.0.0 Amazon SES id-raw"), ("continue", "accepted 250 2.0.0 Amazon SES id-raw"),
+        ("chunked", "accepted 250 2.0.0 Amazon SES id-raw"), ("twice", "accepted 250 2.0.0 Amazon SES id-raw"),
+        ("junk", "in doubt: the answer is not HTTP"), ("cut", "in doubt: the answer broke off"),
+        ("cuthead", "in doubt: "), ("headers", "in doubt: the answer is not HTTP"), ("both", "in doubt: "),
+        ("list", "in doubt: Amazon SES answered 200 without a MessageId"),
+        ("binary", "in doubt: Amazon SES answered 200 without a MessageId"), ("odd", "in doubt: Amazon SES HTTP 299"),
+        ("moved", "refuses us: Amazon SES answered 307, a redirect"),
+    ])
+    func `an answer in any pieces is understood, and one that is cut, oversized or no answer is doubt`(
+        _ name: String, _ expected: String
+    ) async throws {
+        let outcome = try await send(to: "\(name)@home.example", at: try await ProviderPeers.shared().raw)
+        #expect(short(outcome).hasPrefix(expected), "\(outcome)")
+    }
+
     @Test func `the request carries the configuration set, the delivery's tag and the return path`() async throws {
         let peers = try await ProviderPeers.shared()
         _ = try await send(to: "tags@home.example", at: peers.scripted)

@@ -185,6 +185,47 @@ async def front(port, context):
     return server.sockets[0].getsockname()[1]
 
 
+ANSWER = b'{"MessageId": "id-raw"}'
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(ANSWER), ANSWER)
+# By the local part of the recipient: the pieces that are written, one after the other.
+RAW = {
+    "split": [WHOLE[i:i + 1] for i in range(len(WHOLE))],
+    "continue": [b"HTTP/1.1 100 Continue\r\n\r\n", WHOLE],
+    "chunked": [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
+    + [b"1;x=y\r\n%c\r\n" % octet for octet in ANSWER] + [b"0\r\n\r\n"],
+    "twice": [WHOLE + WHOLE],
+    "junk": [b"250 hello there\r\n\r\n"],
+    "cut": [WHOLE[:-1]],
+    "cuthead": [WHOLE[:20]],
+    "headers": [b"HTTP/1.1 200 OK\r\n" + b"X-Long: %s\r\n" % (b"x" * 1000) * 300],
+    "both": [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
+    "list": [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"],
+    "binary": [b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\x00\xff\xfe"],
+    "moved": [b"HTTP/1.1 307 Moved\r\nLocation: https://elsewhere.test/\r\nContent-Length: 0\r\n\r\n"],
+    "odd": [b"HTTP/1.1 299 Fine\r\nContent-Length: %d\r\n\r\n%s" % (len(ANSWER), ANSWER)],
+}
+
+
+async def answer_raw(reader, writer):
+    head = await reader.readuntil(b"\r\n\r\n")
+    lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    request = json.loads(await reader.readexactly(int(lengths[0][15:])))
+    try:
+        for piece in RAW[request["Destination"]["ToAddresses"][0].split("@")[0]]:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        # The end of the connection is no part of what "whole" answers need.
+        await asyncio.sleep(0.1)
+    except OSError:
+        pass
+    writer.close()
+
+
+async def raw():
+    return (await asyncio.start_server(answer_raw, "127.0.0.1", 0)).sockets[0].getsockname()[1]
+
+
 async def fronts(ses, scripted):
     made = contexts()
     return {"ses": await front(ses, made["good"])} | {name: await front(scripted, tls) for name, tls in made.items()}
@@ -200,11 +241,12 @@ threading.Thread(target=scripted.serve_forever, daemon=True).start()
 access_key, secret_key = prepare(ses_port)
 loop = asyncio.new_event_loop()
 secure = loop.run_until_complete(fronts(ses_port, scripted.server_address[1]))
+raw_port = loop.run_until_complete(raw())
 threading.Thread(target=loop.run_forever, daemon=True).start()
 (folder / "requests.ndjson").touch()
 (folder / "providers.tmp").write_text(json.dumps({
-    "ses": ses_port, "scripted": scripted.server_address[1], "accessKey": access_key, "secretKey": secret_key,
-    "account": ACCOUNT, "token": TOKEN, "secure": secure}))
+    "ses": ses_port, "scripted": scripted.server_address[1], "raw": raw_port, "accessKey": access_key,
+    "secretKey": secret_key, "account": ACCOUNT, "token": TOKEN, "secure": secure}))
 (folder / "providers.tmp").rename(folder / "providers.json")
 while os.getppid() == parent:
     time.sleep(0.2)

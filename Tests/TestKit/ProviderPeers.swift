@@ -6,6 +6,7 @@ public struct ProviderPeers: Sendable {
     private struct Announced: Decodable {
         let ses: Int
         let scripted: Int
+        let raw: Int
         let accessKey: String
         let secretKey: String
         let account: String
@@ -16,6 +17,8 @@ public struct ProviderPeers: Sendable {
     /// moto, which nobody here wrote.
     public let ses: String
     public let scripted: String
+    /// Answers in octets that no proper server would write.
+    public let raw: String
     public let accessKey: String
     public let secretKey: String
     public let account: String
@@ -43,6 +46,7 @@ public struct ProviderPeers: Sendable {
         let announced = try JSONDecoder().decode(Announced.self, from: Data(contentsOf: file))
         ses = "http://127.0.0.1:\(announced.ses)"
         scripted = "http://127.0.0.1:\(announced.scripted)"
+        raw = "http://127.0.0.1:\(announced.raw)"
         accessKey = announced.accessKey
         secretKey = announced.secretKey
         account = announced.account

@@ -201,6 +201,7 @@ enum HTTPFault {
             return error.connectionErrors.first.map { words(for: $0.error) }
                 ?? "\(error.host) has no address that can be found"
         case let error as IOError: return error.description
+        case HTTPParserError.invalidEOFState: return "the answer broke off"
         case is HTTPParserError: return "the answer is not HTTP"
         case is NIOSSLExtraError, NIOSSLError.unableToValidateCertificate: return "the certificate is not for this host"
         case NIOSSLError.handshakeFailed(let cause):
