@@ -61,17 +61,36 @@ struct PythonReaderTests {
         return try make(
             name: name, address: address ?? "", subject: subject,
             text: kind == 2 ? nil : Self.text(&generator, bodies, upTo: 120),
-            html: kind == 1 ? nil : Self.text(&generator, bodies, upTo: 120), files: files)
+            html: kind == 1 ? nil : Self.text(&generator, bodies, upTo: 120), files: files,
+            encode: seed.isMultiple(of: 2) ? { .text($0) } : Self.encodedInParts)
+    }
+
+    /// Cut behind every seventh scalar that a line end does not follow.
+    private static func encodedInParts(_ text: String) -> MIMEBody {
+        var encoded: [UInt8] = []
+        var part: [UInt8] = []
+        for (index, scalar) in text.unicodeScalars.enumerated() {
+            if index.isMultiple(of: 7), scalar != "\n" {
+                QuotedPrintable.append(part, to: &encoded, continues: true)
+                part = []
+            }
+            part += Array(String(scalar).utf8)
+        }
+        QuotedPrintable.append(part, to: &encoded, continues: true)
+        QuotedPrintable.endText(&encoded)
+        return .quotedPrintable(encoded)
     }
 
     private func make(
-        name: String, address: String, subject: String, text: String?, html: String?, files: [File] = []
+        name: String, address: String, subject: String, text: String?, html: String?, files: [File] = [],
+        encode: (String) -> MIMEBody = { .text($0) }
     ) throws -> Case {
         let to = try EmailAddress(parsing: address)
         let from = try EmailAddress(parsing: "office@lincoln.example")
         var message = MIMEMessage(
             from: Mailbox(name: name, address: from), to: Mailbox(name: name, address: to), subject: subject,
-            date: 1_795_287_600, messageID: "b1.7@lincoln.example", text: text, html: html, boundary: "b1")
+            date: 1_795_287_600, messageID: "b1.7@lincoln.example", text: text.map(encode), html: html.map(encode),
+            boundary: "b1")
         message.replyTo = Mailbox(address: from)
         message.unsubscribeURLs = ["https://lincoln.example/u/\(String(repeating: "a", count: 200))"]
         message.oneClickUnsubscribe = true

@@ -15,6 +15,17 @@ import Testing
         #expect(text.utf8.count <= 72)
     }
 
+    /// The right sides are from Python's hmac.
+    @Test(arguments: [
+        (32, "CQMAAAAAAAAABwAAAAAAAAABAAAAAAAAAAIAAAADAATJDZ0_fVhLOSTRdpa67u-0"),
+        (64, "CQMAAAAAAAAABwAAAAAAAAABAAAAAAAAAAIAAAADAAQZbEksVStB622B3fp90uqr"),
+        (65, "CQMAAAAAAAAABwAAAAAAAAABAAAAAAAAAAIAAAADAATyTOfO1-WZ7WLdKkhnav-7"),
+        (100, "CQMAAAAAAAAABwAAAAAAAAABAAAAAAAAAAIAAAADAAQY-1X_POj8n6e58Fa10qtW"),
+    ]) func `a token is what HMAC-SHA-256 says, whatever the length of the secret`(octets: Int, text: String) throws {
+        let secret = Hexadecimal.string((0..<octets).map { UInt8($0) })
+        #expect(try TokenKeys(["9:\(secret)"]).sign(Self.token) == text)
+    }
+
     @Test func `no single changed bit survives`() throws {
         let keys = try TokenKeys(["1:\(Self.secret)"])
         let bytes = try #require(Base64URL.decode(keys.sign(Self.token)))

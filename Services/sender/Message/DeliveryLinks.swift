@@ -5,7 +5,7 @@ import Signing
 /// The addresses in a message that are one delivery's own.
 struct DeliveryLinks {
     /// Without a slash at its end.
-    let publicURL: String
+    let publicURL: [UInt8]
     let keys: TokenKeys
     let district: DistrictID
     let delivery: DeliveryID
@@ -38,11 +38,11 @@ struct DeliveryLinks {
     }
 
     private func append(
-        _ route: String, _ purpose: LinkToken.Purpose, link: Int16 = 0, to octets: inout [UInt8]
+        _ route: Unicode.Scalar, _ purpose: LinkToken.Purpose, link: Int16 = 0, to octets: inout [UInt8]
     ) {
-        octets += publicURL.utf8
+        octets += publicURL
         octets.append(UInt8(ascii: "/"))
-        octets += route.utf8
+        octets.append(UInt8(ascii: route))
         octets.append(UInt8(ascii: "/"))
         let token = LinkToken(purpose: purpose, district: district, delivery: delivery, link: link)
         Base64URL.append(keys.signed(token), to: &octets)

@@ -64,6 +64,7 @@ struct MessageComposer: Sendable {
     let publicURL: String
     let bounceDomain: String
     let keys: TokenKeys
+    private let publicURLOctets: [UInt8]
     /// Our own links cannot be taken for markup.
     private let hasPlainLinks: Bool
 
@@ -71,7 +72,8 @@ struct MessageComposer: Sendable {
         self.publicURL = publicURL.hasSuffix("/") ? String(publicURL.dropLast()) : publicURL
         self.bounceDomain = bounceDomain
         self.keys = keys
-        hasPlainLinks = !publicURL.utf8.contains(where: MessageOutline.isMarkup)
+        publicURLOctets = Array(self.publicURL.utf8)
+        hasPlainLinks = !publicURLOctets.contains(where: MessageOutline.isMarkup)
     }
 
     func compose(_ recipient: Recipient, of document: BlastDocument, unixSeconds: Int64) -> Composition {
@@ -85,7 +87,8 @@ struct MessageComposer: Sendable {
         case .failure(let fault): return Self.failed(.notSent, "the template cannot be used: \(fault)")
         }
         let delivery = DeliveryID(blast: document.blast, recipientNumber: recipient.number)
-        let links = DeliveryLinks(publicURL: publicURL, keys: keys, district: document.district, delivery: delivery)
+        let links = DeliveryLinks(
+            publicURL: publicURLOctets, keys: keys, district: document.district, delivery: delivery)
         let isText = Channel(address: recipient.address) == .sms
         if !isText, hasPlainLinks, let outline = document.outline,
             let (values, subject, content) = outline.merge(recipient)

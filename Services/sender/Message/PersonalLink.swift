@@ -15,7 +15,7 @@ enum PersonalLink: String, CaseIterable, Sendable {
     var standIn: String { "https://link.rollcall.invalid/\(rawValue)" }
 
     /// The letter of the ingester's route.
-    var route: String {
+    var route: Unicode.Scalar {
         switch self {
         case .unsubscribe: "u"
         case .acknowledge: "a"

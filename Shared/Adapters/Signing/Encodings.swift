@@ -4,11 +4,26 @@ import Foundation
 public enum Base64URL {
     private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
 
-    public static func encode(_ bytes: [UInt8]) -> String { digits(of: bytes, bits: 6, alphabet) }
+    public static func encode(_ bytes: [UInt8]) -> String {
+        var text: [UInt8] = []
+        text.reserveCapacity(bytes.count / 3 * 4 + 3)
+        append(bytes, to: &text)
+        return String(decoding: text, as: UTF8.self)
+    }
 
     /// Appends what `encode` gives, as octets.
     public static func append(_ bytes: [UInt8], to text: inout [UInt8]) {
-        appendDigits(of: bytes, bits: 6, alphabet, to: &text)
+        let alphabet = alphabet
+        var index = 0
+        while index + 2 < bytes.count {
+            let bits = Int(bytes[index]) << 16 | Int(bytes[index + 1]) << 8 | Int(bytes[index + 2])
+            text.append(alphabet[bits >> 18])
+            text.append(alphabet[bits >> 12 & 63])
+            text.append(alphabet[bits >> 6 & 63])
+            text.append(alphabet[bits & 63])
+            index += 3
+        }
+        if index < bytes.count { appendDigits(of: Array(bytes[index...]), bits: 6, alphabet, to: &text) }
     }
 
     public static func decode(_ text: String) -> [UInt8]? {
@@ -56,17 +71,15 @@ extension UInt8 {
 public enum Base32 {
     private static let alphabet = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
 
-    public static func encode(_ bytes: [UInt8]) -> String { digits(of: bytes, bits: 5, alphabet) }
+    public static func encode(_ bytes: [UInt8]) -> String {
+        var text: [UInt8] = []
+        text.reserveCapacity((bytes.count * 8 + 4) / 5)
+        appendDigits(of: bytes, bits: 5, alphabet, to: &text)
+        return String(decoding: text, as: UTF8.self)
+    }
 }
 
 /// Octets as digits of so many bits each, the last one filled up with zeros.
-private func digits(of bytes: [UInt8], bits width: Int, _ alphabet: [UInt8]) -> String {
-    var text: [UInt8] = []
-    text.reserveCapacity((bytes.count * 8 + width - 1) / width)
-    appendDigits(of: bytes, bits: width, alphabet, to: &text)
-    return String(decoding: text, as: UTF8.self)
-}
-
 private func appendDigits(of bytes: [UInt8], bits width: Int, _ alphabet: [UInt8], to text: inout [UInt8]) {
     var (bits, count, mask) = (UInt32(0), 0, (UInt32(1) << UInt32(width)) - 1)
     for byte in bytes {

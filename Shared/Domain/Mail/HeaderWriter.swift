@@ -39,9 +39,19 @@ struct HeaderWriter {
         end()
     }
 
+    /// Room for so many octets, so that a body can be appended without moving anything.
+    mutating func reserve(_ capacity: Int) { octets.reserveCapacity(capacity) }
+
+    /// Takes what has been written.
+    mutating func take() -> [UInt8] {
+        let written = octets
+        octets = []
+        return written
+    }
+
     mutating func finish() -> [UInt8] {
-        octets += [0x0D, 0x0A]
-        return octets
+        end()
+        return take()
     }
 
     private mutating func begin(_ name: String) {

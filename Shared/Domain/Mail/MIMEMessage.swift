@@ -109,6 +109,7 @@ public struct MIMEMessage: Sendable {
     public func encoded() throws(MIMEFault) -> [UInt8] {
         try checkFields()
         var headers = HeaderWriter()
+        headers.reserve((text?.count ?? 0) + (html?.count ?? 0) + 2048)
         headers.mailbox("From", from)
         headers.mailbox("To", to)
         if let replyTo { headers.mailbox("Reply-To", replyTo) }
@@ -147,7 +148,6 @@ public struct MIMEMessage: Sendable {
             headers.tokens(
                 "Content-Type", [Array("multipart/alternative;".utf8), Array("boundary=\"\(boundary)\"".utf8)])
             var octets = headers.finish()
-            octets.reserveCapacity(octets.count + text.count + html.count + 512)
             for (subtype, body) in [("plain", text), ("html", html)] {
                 octets += "--\(boundary)\r\n".utf8
                 Self.appendPartHeaders(subtype, to: &octets)
@@ -162,7 +162,7 @@ public struct MIMEMessage: Sendable {
     }
 
     private func single(_ subtype: String, _ body: MIMEBody, _ headers: inout HeaderWriter) -> [UInt8] {
-        var octets = headers.octets
+        var octets = headers.take()
         Self.appendPartHeaders(subtype, to: &octets)
         body.append(to: &octets)
         // Before an attachment the last line end belongs to the boundary.
@@ -177,10 +177,10 @@ public struct MIMEMessage: Sendable {
 }
 
 extension MIMEMessage {
-    private static let ownHeaders: Set<String> = [
+    private static let ownHeaders = [
         "from", "to", "reply-to", "subject", "date", "message-id", "list-unsubscribe", "list-unsubscribe-post",
         "mime-version", "content-type", "content-transfer-encoding", "bcc", "cc", "sender", "return-path",
-    ]
+    ].map { Array($0.utf8) }
 
     private func checkFields() throws(MIMEFault) {
         try check("From", from.name)
@@ -197,8 +197,8 @@ extension MIMEMessage {
             guard (1...76).contains(name.count), name.allSatisfy({ (0x21...0x7E).contains($0) && $0 != 0x3A }) else {
                 throw .headerName(header.name)
             }
-            let lowered = String(decoding: name.map(ASCII.lowered), as: UTF8.self)
-            guard !Self.ownHeaders.contains(lowered) else { throw .reservedHeader(header.name) }
+            let lowered = name.map(ASCII.lowered)
+            guard !Self.ownHeaders.contains(where: { $0 == lowered }) else { throw .reservedHeader(header.name) }
             try check(header.name, header.value)
         }
     }
@@ -212,12 +212,14 @@ extension MIMEMessage {
     }
 
     private static func isMessageID(_ text: String) -> Bool {
-        let parts = text.utf8.split(separator: UInt8(ascii: "@"), omittingEmptySubsequences: false)
-        return text.utf8.count <= 200 && parts.count == 2
-            && parts.allSatisfy { part in
-                !part.isEmpty && part.first != 0x2E && part.last != 0x2E
-                    && part.allSatisfy { isTokenOctet($0) || $0 == 0x2B || $0 == 0x3D }
-            }
+        let octets = Array(text.utf8)
+        guard octets.count <= 200, let at = octets.firstIndex(of: UInt8(ascii: "@")) else { return false }
+        return isMessageIDSide(octets[..<at]) && isMessageIDSide(octets[(at + 1)...])
+    }
+
+    private static func isMessageIDSide(_ side: ArraySlice<UInt8>) -> Bool {
+        !side.isEmpty && side.first != 0x2E && side.last != 0x2E
+            && side.allSatisfy { isTokenOctet($0) || $0 == 0x2B || $0 == 0x3D }
     }
 
     private static func isURL(_ text: String) -> Bool {
