@@ -144,7 +144,7 @@ let package = Package(
             name: "status-consumer", dependencies: ["Delivery", "Contracts", "Kafka", "Postgres", arguments, signals],
             path: "Tests/status-consumer", swiftSettings: strict),
         .target(
-            name: "TestKit", dependencies: ["Delivery", "Contracts", "Kafka", "Postgres", "Schema"],
+            name: "TestKit", dependencies: ["Delivery", "Contracts", "CRdkafka", "Kafka", "Postgres", "Schema"],
             path: "Tests/TestKit", swiftSettings: strict),
         tests("DeliveryTests", ["Delivery"]),
         tests("MailTests", ["Mail", "TestKit"], exclude: ["reader.py"]),

@@ -69,6 +69,41 @@ import Testing
         }
     }
 
+    @Test func `an event off its key's partition is put onto it, and twice equals once`() async throws {
+        try await ProjectorRig.with("parked-astray") { rig in
+            try await rig.insertBlast(recipients: 1)
+            let projector = try rig.startProjector("only")
+            let event = rig.event(1, .delivered, "astray")
+            let home = Int32(Murmur2.partition(of: event.key, count: Topic.deliveryEvents.partitions))
+            let astray = ProducerRecord(
+                topic: Topic.deliveryEvents.name, key: event.key, value: try event.value(),
+                headers: event.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) },
+                partition: (home + 1) % Int32(Topic.deliveryEvents.partitions))
+            try await rig.produce(records: [astray])
+            try await rig.waitUntilProjected(1)
+            #expect(try await rig.number("SELECT count(*) FROM delivery_log") == 0)
+            let list = try await Self.rollcall(rig, ["parked", "list", "--reason", "its key belongs on"])
+            let id = try #require(Self.ids(list.output).first, "\(list.output)")
+
+            for (actor, total) in [("ann", 2), ("bob", 2), ("eve", 3)] {
+                // The third time the mark was lost.
+                if actor == "eve" { _ = try await rig.database.query("DELETE FROM parked_replay") }
+                let replay = try await Self.rollcall(rig, ["parked", "replay", id, "--actor", actor])
+                #expect(replay.status == 0, "\(replay.output)")
+                try await rig.waitUntilProjected(total)
+                let copies = try await rig.stack.readAll(.deliveryEvents).filter {
+                    $0.header("rollcall-replay-of") != nil
+                }
+                #expect(copies.count == total - 1)
+                #expect(copies.allSatisfy { $0.topicPartition.partition == home && $0.key == event.key })
+                #expect(try await rig.number("SELECT count(*) FROM delivery_log") == 1)
+                #expect(try await rig.number("SELECT facts FROM delivery_status") == 1 | 1 << 30)
+            }
+            #expect(try await rig.number("SELECT count(*) FROM dead_letter") == 1)
+            #expect(try await projector.terminate() == 0)
+        }
+    }
+
     @Test func `all of them are replayed by --all, a list shows the newest thousand, and what is too old is removed`()
         async throws
     {
@@ -98,6 +133,18 @@ import Testing
             let replay = try await Self.rollcall(
                 rig, ["parked", "replay", "--all", "--dry-run", "--kind", "unreadable"])
             #expect(Self.ids(replay.output).count == 2800 && replay.status == 1, "\(replay.output.suffix(200))")
+
+            // Of what was put back longer than a year ago nothing is left.
+            _ = try await rig.database.query(
+                """
+                INSERT INTO parked_replay
+                SELECT 'dead/' || n, 'ann', now() - n * interval '1 day' FROM unnest('{364, 367}'::int[]) n
+                """)
+            for (last, marks) in [("--dry-run", 2), ("--actor=ann", 1)] {
+                let one = try await Self.rollcall(rig, ["parked", "replay", "--all", "--limit", "1", last])
+                #expect(Self.ids(one.output).count == 1, "\(one.output)")
+                #expect(try await rig.number("SELECT count(*) FROM parked_replay") == marks)
+            }
 
             let projector = try rig.startProjector("only")
             for (table, time) in [("dead_letter", "parked_at"), ("late_event", "seen_at")] {

@@ -93,6 +93,7 @@ struct Parked: AsyncParsableCommand {
                     actor: actor.name)
                 do {
                     let refused = try await replayAll(records, source, replay)
+                    if !dryRun { try await replay.forgetOldMarks() }
                     await producer.close(timeout: .seconds(5))
                     return refused
                 } catch {

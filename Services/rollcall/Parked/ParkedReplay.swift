@@ -61,6 +61,13 @@ struct ParkedReplay {
         return Int32(Murmur2.partition(of: key, count: events.partitions))
     }
 
+    /// Who put what back is known for a year. Longer than anything parked is kept, so that no mark goes before what it
+    /// marks.
+    func forgetOldMarks() async throws {
+        _ = try await connection.query(
+            "DELETE FROM parked_replay WHERE replayed_at < clock_timestamp() - interval '1 year'")
+    }
+
     private func marked(_ record: ParkedRecord) async throws -> ParkedRecord.Replay? {
         try await connection.query(
             "SELECT actor, replayed_at FROM parked_replay WHERE id = $1", [.text(record.id)]
