@@ -1,4 +1,5 @@
 import Contracts
+import Delivery
 import Foundation
 import Postgres
 import TestKit
@@ -196,26 +197,45 @@ import Testing
         return output
     }
 
-    @Test func `the guide's Python example gives the word`() async throws {
+    /// Every fact upon the first, in every vocabulary: what the guide's examples are asked besides their own question.
+    private static let cases = StatusVocabulary.all.flatMap { vocabulary in
+        DeliveryFact.allCases.map { (vocabulary, DeliveryFacts.initial.union($0)) }
+    }
+    /// As Python and JavaScript spell it.
+    private static let list =
+        "[" + cases.map { "[\"\($0.name)\", \($1.bits)]" }.joined(separator: ", ") + "]"
+    private static let words =
+        (["Delivered"] + cases.map { $0.word(for: $1) }).joined(separator: "\n") + "\n"
+
+    @Test func `the guide's Python example gives the word, of every fact in every vocabulary`() async throws {
         let block = try #require(try ContractFiles.guideBlocks("python").first)
-        #expect(try await output(ProjectFolder.python, block) == "Delivered\n")
+        let loop = "\nfor name, facts in \(Self.list):\n    print(word(facts, name))\n"
+        #expect(try await output(ProjectFolder.python, block + loop) == Self.words)
     }
 
-    private static let node = ["/usr/bin/node", "/usr/local/bin/node"].first {
-        FileManager.default.isExecutableFile(atPath: $0)
-    }
-
-    @Test(.enabled(if: node != nil, "node is not installed"))
-    func `the guide's JavaScript example gives the word`() async throws {
+    @Test func `the guide's JavaScript example gives the word, of every fact in every vocabulary`() async throws {
+        let folders = ProcessInfo.processInfo.environment["PATH"]?.split(separator: ":") ?? []
+        let found = folders.map { "\($0)/node" }.first { FileManager.default.isExecutableFile(atPath: $0) }
+        let node = URL(filePath: try #require(found, "no node on PATH; 'deploy/local/stack install' installs it"))
         let block = try #require(try ContractFiles.guideBlocks("javascript").first)
-        #expect(try await output(URL(filePath: try #require(Self.node)), block) == "Delivered\n")
+        let loop = "\nfor (const [name, facts] of \(Self.list)) console.log(word(facts, name));\n"
+        #expect(try await output(node, block + loop) == Self.words)
+        // As the guide says, it would not do without BigInt.
+        let naive = block.replacing("BigInt(facts)", with: "facts").replacing("BigInt(table.mask)", with: "table.mask")
+        #expect(try await output(node, naive + loop) != Self.words)
     }
 
-    @Test func `the guide's SQL example gives the fact`() async throws {
+    @Test func `the guide's SQL example gives the fact, of every fact in every vocabulary`() async throws {
         let block = try #require(try ContractFiles.guideBlocks("sql").first)
         let pool = PostgresPool(try await LocalStack.shared().database("guide").owner, size: 1)
-        let rows = try await pool.query(block)
+        #expect(try await pool.query(block).first?.int32("shown") == 30)
+        let example = "(70369886076929::bigint, 1461620408277::bigint)"
+        try #require(block.contains(example))
+        for (vocabulary, facts) in Self.cases {
+            let one = block.replacing(example, with: "(\(facts.bits)::bigint, \(vocabulary.mask.bits)::bigint)")
+            let shown = Int32(vocabulary.shownFact(for: facts).rawValue)
+            #expect(try await pool.query(one).first?.int32("shown") == shown, "\(vocabulary.name): \(facts.names)")
+        }
         await pool.close()
-        #expect(try rows.first?.int32("shown") == 30)
     }
 }

@@ -50,7 +50,7 @@ missing_packages() {
     environment_is_current || suitable_python >/dev/null || printf 'python3-venv '
     command -v openssl >/dev/null || printf 'openssl '
     # The tests run the guide's JavaScript example.
-    [[ -x /usr/bin/node || -x /usr/local/bin/node ]] || printf 'nodejs '
+    command -v node >/dev/null || printf 'nodejs '
     if lacks_postfix; then printf 'postfix '; fi
 }
 
