@@ -65,15 +65,8 @@ import Testing
             _ = try follow(early + late, as: "fourth")
             try await rig.expect(early + late) { try await rig.table(of: blast) }
 
-            // 60 days later.
-            _ = try await rig.database.query(
-                "UPDATE blast SET expires_at = clock_timestamp() WHERE blast_id = $1",
-                [.uuid(high: blast.high, low: blast.low)])
+            try await Self.expire(blast, rig)
             try await rig.expect(early + late) { [:] }
-            let announced = try await rig.stack.readAll(.blastProgress).filter {
-                $0.header("ce_type") == BlastExpiredRecord.type
-            }
-            #expect(announced.map { $0.header("ce_id") } == ["expired/\(blast)"])
             // Who reads everything from the beginning now forgets it as well, whichever topic comes first.
             let latest = try await KeptCopy.both("latest", on: rig.stack)
             let lines = try String(contentsOf: try await rig.snapshot(), encoding: .utf8).split(separator: "\n")
@@ -85,6 +78,19 @@ import Testing
                 #expect(try await member.terminate() == 0, "\(member.name)")
             }
         }
+    }
+
+    /// 60 days later.
+    private static func expire(_ blast: BlastID, _ rig: BlastRig) async throws {
+        _ = try await rig.database.query(
+            "UPDATE blast SET expires_at = clock_timestamp() WHERE blast_id = $1",
+            [.uuid(high: blast.high, low: blast.low)])
+        let announced = try await eventually("the end of the report is announced", within: .seconds(60)) {
+            try await rig.stack.readAll(.blastProgress).filter { $0.header("ce_type") == BlastExpiredRecord.type }
+        } until: {
+            !$0.isEmpty
+        }
+        #expect(announced.map { $0.header("ce_id") } == ["expired/\(blast)"])
     }
 
     /// Two members of a group: one forgets a blast while the other has a record of it in hand.

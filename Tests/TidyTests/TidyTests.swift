@@ -130,6 +130,28 @@ import Testing
         }
     }
 
+    /// As swift-format lays them out: a function ends at the first closing brace that stands as far in as it begins. The
+    /// lines of a text, such as a statement of SQL, are not counted.
+    @Test func `functions stay small enough to read`() throws {
+        let beginning = /^ *(?:@\w+(?:\(.*\))? |[a-z]+(?:\([a-z]+\))? )*(?:func|init|subscript|deinit)\b/
+        var count = 0
+        for source in try Self.sources(under: "Shared") + Self.sources(under: "Services") + Self.sources(under: "Tests")
+        {
+            let lines = source.lines
+            for (start, line) in lines.enumerated() where line.prefixMatch(of: beginning) != nil && line.last != "}" {
+                let margin = line.prefix { $0 == " " }
+                guard let end = lines[start...].firstIndex(where: { $0.hasPrefix(margin + "}") }) else { continue }
+                let text = lines[start...end]
+                    .split(omittingEmptySubsequences: false) { $0.contains("\"\"\"") }.enumerated()
+                    .filter { $0.offset % 2 == 1 }.map(\.element.count).reduce(0, +)
+                count += 1
+                let length = end - start + 1 - text
+                #expect(length <= 70, "\(source.path):\(start + 1) has \(length) lines")
+            }
+        }
+        #expect(count > 1000)
+    }
+
     @Test func `the top level holds only what was agreed`() throws {
         let allowed: Set<String> = [
             "Package.swift", "Services", "Shared", "Tests", "deploy", "docker-compose.yml", "README.md", "Makefile",

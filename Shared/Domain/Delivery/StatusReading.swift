@@ -27,9 +27,6 @@ public struct StatusReading: Sendable {
         public let cause: DeliveryFact
         /// A bounce shows that came after Delivered.
         public let isLateBounce: Bool
-
-        /// Never falls when facts are added. A late bounce ranks just above Delivered.
-        public var rank: Int { Int(isLateBounce ? DeliveryFact.delivered.rawValue + 1 : fact.rawValue) }
     }
 
     public let vocabulary: StatusVocabulary
