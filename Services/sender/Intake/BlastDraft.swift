@@ -8,7 +8,8 @@ struct BlastDraft {
     let subject: String
     let html: String?
     let text: String?
-    let from: EmailAddress
+    /// Nil of a blast that goes by text message alone, when none was given.
+    let from: EmailAddress?
     let fromName: String?
     let replyTo: EmailAddress?
     /// `email`, `sms` or both.
@@ -30,10 +31,12 @@ struct BlastDraft {
 
     init(members: [String: JSONValue], limits: IntakeLimits, nowMicroseconds: Int64) throws(Problem) {
         var reader = MemberReader(members)
-        let subject = reader.text("subject", required: true, octets: limits.subjectOctets)
+        channels = reader.texts("channels", count: 1...2, octets: 20) ?? ["email"]
+        let hasMail = channels != ["sms"]
+        let subject = reader.text("subject", required: hasMail, octets: limits.subjectOctets)
         html = reader.text("html", octets: limits.templateOctets, isOneLine: false)
         text = reader.text("text", octets: limits.templateOctets, isOneLine: false)
-        var from = reader.object("from", required: true)
+        var from = reader.object("from", required: hasMail)
         let address = from?.address("address", required: true)
         fromName = from?.text("name", octets: 200)
         from?.refuseUnknown()
@@ -42,7 +45,6 @@ struct BlastDraft {
         category = reader.text("category", octets: 64) ?? "general"
         blastClass = reader.word("class", oneOf: ["general", "emergency"]) ?? "general"
         school = reader.text("school", octets: 200)
-        channels = reader.texts("channels", count: 1...2, octets: 20) ?? ["email"]
         if Set(channels).count < channels.count || !channels.allSatisfy({ Channel(rawValue: $0) != nil }) {
             reader.add("channels", "may have email and sms, each once")
         } else if channels.contains("sms"), !limits.hasSMS {
@@ -71,11 +73,18 @@ struct BlastDraft {
         }
         Self.checkTemplates(
             &reader, subject: subject, html: html, text: text, links: limits.links, hasAnswers: !answers.isEmpty)
-        guard reader.faults.isEmpty, let subject, let address else {
-            throw IntakeProblems.members(reader.faults)
-        }
-        self.subject = subject
+        guard reader.faults.isEmpty else { throw IntakeProblems.members(reader.faults) }
+        self.subject = subject ?? Self.title(of: text ?? "")
         self.from = address
+    }
+
+    /// What reports call a blast of text messages without a subject: the beginning of its text.
+    private static func title(of text: String) -> String {
+        let line = text.utf8.split(whereSeparator: { $0 == 0x0A || $0 == 0x0D }).first ?? ""[...].utf8
+        let end = line.firstRange(of: "{{".utf8)?.lowerBound ?? line.endIndex
+        let words = CellText.trim(Array(line[..<end])[...])
+        let title = String(String(decoding: words, as: UTF8.self).prefix(60))
+        return title.isEmpty ? "Text message" : title
     }
 
     private static func checkTemplates(

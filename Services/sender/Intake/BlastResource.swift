@@ -19,7 +19,8 @@ struct BlastResource: Encodable, Sendable {
     let subject: String
     let html: String?
     let text: String?
-    let from: From
+    /// Nil of a blast that goes by text message alone, when none was given.
+    let from: From?
     let reply_to: String?
     let channels: [String]
     let category: String
@@ -70,7 +71,8 @@ struct BlastResource: Encodable, Sendable {
         audience = try row.int("audience")
         html = try row.optionalString("html_template")
         text = try row.optionalString("text_template")
-        from = From(address: try row.string("from_address"), name: try row.optionalString("from_name"))
+        let address = try row.string("from_address")
+        from = address.isEmpty ? nil : From(address: address, name: try row.optionalString("from_name"))
         reply_to = try row.optionalString("reply_to")
         channels = try row.textArray("channels").compactMap(\.self)
         category = try row.string("category")

@@ -38,7 +38,7 @@ struct BlastStore: Sendable {
                 insertion,
                 [
                     .int(caller.district), .text(draft.subject), .text(draft.html), .text(draft.text),
-                    .text(draft.from.wireForm), .text(draft.fromName), .text(draft.replyTo?.wireForm),
+                    .text(draft.from?.wireForm ?? ""), .text(draft.fromName), .text(draft.replyTo?.wireForm),
                     .text(draft.category), .text(draft.blastClass), .text(draft.school), .text(draft.inDoubtPolicy),
                     .text(draft.dedupeKey), .timestampMicroseconds(draft.sendAtMicroseconds),
                     .timestampMicroseconds(draft.notAfterMicroseconds),

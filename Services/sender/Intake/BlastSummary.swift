@@ -17,7 +17,7 @@ struct BlastSummary: Encodable, Sendable {
     let blast_id: String
     let state: String
     let `class`: String
-    let from: BlastResource.From
+    let from: BlastResource.From?
     let subject: String
     let audience: Int64
     /// Recipients that no message can reach, with the reason in the report.
@@ -33,6 +33,8 @@ struct BlastSummary: Encodable, Sendable {
     let content_checked: Bool
     let tracked: Bool
     let attachments: Int64
+    /// Of a blast that goes by SMS.
+    let sms: TextMessageTotals?
     let fields: [Field]
     let missing_fields: [String]
     /// What staff should look at before they send.
@@ -57,7 +59,9 @@ struct BlastSummary: Encodable, Sendable {
          WHERE r.blast_id = $1 AND r.fault IS NULL GROUP BY f.name
         """
 
-    static func read(_ blast: BlastID, by caller: Caller, pool: PostgresPool) async throws -> BlastSummary {
+    static func read(
+        _ blast: BlastID, by caller: Caller, composer: MessageComposer, pool: PostgresPool
+    ) async throws -> BlastSummary {
         try await pool.withDistrict(caller.district) { connection in
             let document = try await BlastStore.read(blast, on: connection)
             let tags = try document.tags().sorted()
@@ -74,6 +78,8 @@ struct BlastSummary: Encodable, Sendable {
                 document, of: blast, district: caller.district, on: connection)
             let content = DraftMessage.commonContent(message, tags: Set(tags))
             let settings = try await connection.query(settings, [.uuid(blast)])
+            let sms = try await TextMessageTotals.read(
+                document, message, of: blast, composer: composer, on: connection)
             return BlastSummary(
                 blast_id: document.blast_id, state: document.state, class: document.class, from: document.from,
                 subject: document.subject, audience: document.audience, invalid: try row.int("invalid"),
@@ -84,20 +90,21 @@ struct BlastSummary: Encodable, Sendable {
                         blast, audience: Int32(clamping: document.audience), commonContent: content, on: connection)
                     : [:],
                 content_checked: content != nil, tracked: try settings.first?.bool("tracked") ?? true,
-                attachments: try settings.first?.int("attachments") ?? 0, fields: fields,
+                attachments: try settings.first?.int("attachments") ?? 0, sms: sms, fields: fields,
                 missing_fields: fields.filter { !$0.on_list }.map(\.name),
                 warnings: try await warnings(document, isExempt: settings.first?.bool("exempt") == true, on: connection)
-            )
+                    + (sms?.warnings ?? []))
         }
     }
 
     private static func warnings(
         _ document: BlastResource, isExempt: Bool, on connection: PostgresConnection
     ) async throws -> [Warning] {
+        guard let from = document.from else { return [] }
         var warnings: [Warning] = []
         let recent = try await connection.query(recentSenders, [.text(document.blast_id)])
         let known = try recent.map { try $0.string("from_address") }
-        if let last = known.first, !known.contains(where: { $0.utf8.elementsEqual(document.from.address.utf8) }) {
+        if let last = known.first, !known.contains(where: { $0.utf8.elementsEqual(from.address.utf8) }) {
             warnings.append(
                 Warning(
                     kind: "from-differs",
@@ -105,7 +112,7 @@ struct BlastSummary: Encodable, Sendable {
                         "The From address differs from that of the last \(known.count) blasts, \(last). Readers and "
                         + "mail providers trust senders who do not change (S-17)."))
         }
-        if document.from.name == nil {
+        if from.name == nil {
             warnings.append(
                 Warning(kind: "no-sender-name", detail: "No sender name is given; readers see only the address."))
         }
@@ -125,7 +132,8 @@ struct BlastSummary: Encodable, Sendable {
 
     private static let recentSenders = """
         SELECT from_address FROM blast
-         WHERE send_requested_at IS NOT NULL AND blast_id <> $1::text::uuid ORDER BY send_requested_at DESC LIMIT 5
+         WHERE send_requested_at IS NOT NULL AND from_address <> '' AND blast_id <> $1::text::uuid
+         ORDER BY send_requested_at DESC LIMIT 5
         """
     private static let settings = """
         SELECT NOT district_decided(b.district_id, 'tracking_off') AS tracked,

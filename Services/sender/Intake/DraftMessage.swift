@@ -34,8 +34,8 @@ enum DraftMessage {
         }
         var document = BlastDocument(
             blast: blast, district: DistrictID(district), isEmergency: resource.class == "emergency",
-            from: (try? EmailAddress(parsing: resource.from.address)).map {
-                Mailbox(name: resource.from.name, address: $0)
+            from: resource.from.flatMap { from in
+                (try? EmailAddress(parsing: from.address)).map { Mailbox(name: from.name, address: $0) }
             },
             replyTo: resource.reply_to.flatMap { try? EmailAddress(parsing: $0) }.map { Mailbox(address: $0) },
             template: .success(template), links: [:])

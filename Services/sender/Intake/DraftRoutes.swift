@@ -60,8 +60,7 @@ extension IntakeRoutes {
         let units: Int
         let segments: Int
 
-        init?(_ text: String?, to recipient: Recipient) {
-            guard let text, Channel(address: recipient.address) == .sms else { return nil }
+        init(_ text: String) {
             let divided = TextSegments(text)
             (encoding, units, segments) = (divided.encoding.rawValue, divided.units, divided.count)
         }
@@ -95,7 +94,7 @@ extension IntakeRoutes {
                 blast_id: blast.description, recipient_no: number, to: recipient.address, name: recipient.name,
                 subject: rendered.subject, html: rendered.html, text: rendered.text,
                 attachments: document.attachments.map(\.name), fault: fault,
-                sms: Segments(rendered.text, to: recipient)))
+                sms: composer.textMessage(to: recipient, of: document).map { Segments($0) }))
     }
 
     private func attachments(_ context: some RequestContext, _ caller: Caller) throws -> Attachments {

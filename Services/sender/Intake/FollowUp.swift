@@ -109,14 +109,15 @@ struct FollowUp: Sendable {
 
     /// What a follow-up takes over of its parent: everything that a draft says, but when it is sent.
     private func members(from document: BlastResource) -> [String: JSONValue] {
-        var from = ["address": JSONValue.text(document.from.address)]
-        from["name"] = document.from.name.map { .text($0) }
         var members: [String: JSONValue] = [
-            "subject": .text(document.subject), "from": .object(from),
+            "subject": .text(document.subject),
             "channels": .array(document.channels.map { .text($0) }), "category": .text(document.category),
             "class": .text(document.class), "in_doubt_policy": .text(document.in_doubt_policy),
             "dedupe_key": .text(document.dedupe_key), "answers": .array(document.answers.map { .text($0) }),
         ]
+        members["from"] = document.from.map { from in
+            .object(["address": .text(from.address)].merging(from.name.map { ["name": .text($0)] } ?? [:]) { $1 })
+        }
         members["html"] = document.html.map { .text($0) }
         members["text"] = document.text.map { .text($0) }
         members["reply_to"] = document.reply_to.map { .text($0) }

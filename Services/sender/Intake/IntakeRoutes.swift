@@ -97,7 +97,7 @@ extension IntakeRoutes {
     private func summary(_ request: Request, _ context: some RequestContext) async throws -> Response {
         let caller = try await authenticate(request, .send, .read, .admin)
         let blast = try Self.known(Self.blast(context))
-        return try Self.json(try await BlastSummary.read(blast, by: caller, pool: pool))
+        return try Self.json(try await BlastSummary.read(blast, by: caller, composer: composer, pool: pool))
     }
 
     private func send(_ request: Request, _ context: some RequestContext) async throws -> Response {
@@ -107,7 +107,7 @@ extension IntakeRoutes {
         let order = try SendOrder(blast: blast, key: request.headers[.idempotencyKey], body: body)
         return try Self.json(
             try await order.place(
-                by: caller, chunkSize: chunkSize, approvalWithin: limits.approvalWithin, pool: pool),
+                by: caller, chunkSize: chunkSize, limits: limits, pool: pool),
             status: .accepted)
     }
 

@@ -85,7 +85,7 @@ struct SendOrder: Sendable {
 
     /// Everything of the order is stored in one transaction, or nothing is.
     func place(
-        by caller: Caller, chunkSize: Int, approvalWithin: Duration, pool: PostgresPool
+        by caller: Caller, chunkSize: Int, limits: IntakeLimits, pool: PostgresPool
     ) async throws -> Receipt {
         try await pool.withDistrict(caller.district) { connection in
             let document = try await BlastStore.lock(blast, on: connection)
@@ -101,7 +101,7 @@ struct SendOrder: Sendable {
                 }
                 return try await receipt(on: connection)
             }
-            try Self.check(document)
+            try Self.check(document, hasSMS: limits.hasSMS)
             _ = try await connection.query(
                 Self.links,
                 [
@@ -122,7 +122,7 @@ struct SendOrder: Sendable {
                 [
                     .uuid(blast), .bytes(DraftMessage.commonContent(message, tags: try document.tags())),
                     .text(caller.label), .text(caller.keyID),
-                    .int(approvalWithin.wholeMicroseconds),
+                    .int(limits.approvalWithin.wholeMicroseconds),
                 ])
             return try await receipt(on: connection)
         }
@@ -140,12 +140,18 @@ struct SendOrder: Sendable {
             })
     }
 
-    private static func check(_ document: BlastResource) throws {
+    private static func check(_ document: BlastResource, hasSMS: Bool) throws {
         guard document.state == "draft" else {
             throw IntakeProblems.conflict(
                 "already-sent", "The blast was sent before",
                 "The blast is \(document.state); it was ordered with another Idempotency-Key. To send it again, make a "
                     + "new blast with parent_blast_id.")
+        }
+        guard hasSMS || !document.channels.contains("sms") else {
+            throw IntakeProblems.conflict(
+                "no-sms-provider", "Text messages cannot be sent",
+                "The blast goes by SMS, and this sender has no SMS provider (setting sms.account). Nothing was ordered."
+            )
         }
         guard document.audience > 0 else {
             throw Problem(

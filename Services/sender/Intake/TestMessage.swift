@@ -37,6 +37,11 @@ struct TestMessage: Sendable {
                     "not-a-draft", "The blast is not a draft",
                     "The blast is \(resource.state); a test is sent before the blast is.")
             }
+            guard resource.from != nil else {
+                throw IntakeProblems.conflict(
+                    "no-mail", "The blast has no mail to test",
+                    "The blast goes by text message alone and has no From. GET …/preview shows what is sent.")
+            }
             var document = try await DraftMessage.document(
                 resource, of: blast, district: caller.district, on: connection)
             document.attachments = try await DraftMessage.attachments(of: blast, on: connection)

@@ -11,7 +11,8 @@ CREATE TABLE blast (
     subject text NOT NULL,
     html_template text,
     text_template text,
-    from_address text NOT NULL,
+    -- empty where nothing goes by mail
+    from_address text NOT NULL CHECK (from_address <> '' OR channels = '{sms}'),
     from_name text,
     reply_to text,
     in_doubt_policy text NOT NULL CHECK (in_doubt_policy IN ('at_most_once', 'at_least_once')),

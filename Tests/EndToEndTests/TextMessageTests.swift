@@ -1,0 +1,46 @@
+import Delivery
+import Foundation
+import TestKit
+import Testing
+
+/// Text messages through all services, from a list with telephone numbers to their statuses.
+@Suite(.serialized, .timeLimit(.minutes(5))) struct `A blast of texts` {
+    @Test func `is uploaded, sent to every number once, and its statuses say so (C-08)`() async throws {
+        let peers = try await ProviderPeers.shared()
+        let provider = [
+            "ROLLCALL_SMS_ENDPOINT": peers.scripted, "ROLLCALL_SMS_ACCOUNT": peers.account,
+            "ROLLCALL_SMS_TOKEN": peers.token, "ROLLCALL_SMS_FROM": "+15550100999",
+        ]
+        try await BlastRig.with("texts", provider) { rig in
+            let made = try await rig.call(
+                "POST", "/v1/blasts",
+                body: Data(#"{"channels":["sms"],"text":"Schule fällt aus, {{name}} & 100%+"}"#.utf8))
+            let blast = try #require((try made.json()["blast_id"] as? String).flatMap(BlastID.init), "\(made.text)")
+            let numbers = (7101...7130).map { "+1555034\($0)" }
+            var list = "phone,name,person_ref\n"
+            for (index, number) in numbers.enumerated() { list += "\(number),Family \(index + 1),f\(index + 1)\n" }
+            list += "\(numbers[0]),Again,g1\n,Nobody,g2\n5550100,Short,g3\n+15550340211,Gone,g4\n"
+            let path = "/v1/blasts/\(blast)"
+            let uploaded = try await rig.call("PUT", "\(path)/recipients", type: "text/csv", body: Data(list.utf8))
+            #expect(try uploaded.json()["audience"] as? Int == 34, "\(uploaded.text)")
+            let ordered = try await rig.call("POST", "\(path)/send", headers: ["Idempotency-Key": "texts"])
+            try #require(ordered.status == 202, "\(ordered.text)")
+            let expected: [DeliveryFact] =
+                Array(repeating: .sent, count: 30) + [.duplicate, .noAddress, .invalid, .bouncedInvalid]
+            try await eventually("every status is what became of its text", within: .seconds(90)) {
+                let facts = try await rig.facts(of: blast)
+                return (1...34).map { facts[$0]?.canonicalStatus } == expected
+            }
+            for (index, number) in numbers.enumerated() {
+                let texts = try peers.requests(to: number)
+                #expect(texts.count == 1, "\(number)")
+                #expect(texts.first?["Body"] as? String == "Schule fällt aus, Family \(index + 1) & 100%+")
+                #expect(texts.first?["From"] as? String == "+15550100999")
+            }
+            #expect(try rig.acceptances().isEmpty, "nothing went by mail")
+            let counts = try await rig.call("GET", "\(path)/counts?vocabulary=canonical", "report").text
+            #expect(counts.contains("\"n\":30"), "\(counts)")
+            try await rig.expectCleanAudit()
+        }
+    }
+}
