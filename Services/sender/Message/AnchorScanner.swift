@@ -143,7 +143,7 @@ struct AnchorScanner {
     /// A value may end in the hyphens that a comment ends with.
     private mutating func checkComment(_ range: Range<Int>) {
         guard isTemplate else { return }
-        for index in range where html[index...].starts(with: [0x7D, 0x7D]) {
+        for index in range.dropLast() where html[index] == 0x7D && html[index + 1] == 0x7D {
             if html[(index + 2)...].prefix(3).contains(UInt8(ascii: ">")) { isFixed = false }
         }
     }
@@ -154,19 +154,18 @@ struct AnchorScanner {
         return true
     }
 
-    private mutating func skip(past end: StaticString, from start: Int) {
+    private mutating func skip(past end: String, from start: Int) {
         index = start
         while index < html.count, !isAt(end) { index += 1 }
-        index = min(index + end.utf8CodeUnitCount, html.count)
+        index = min(index + end.utf8.count, html.count)
     }
 
     private mutating func skipSpace() {
         while index < html.count, Self.isSpace(html[index]) { index += 1 }
     }
 
-    private func isAt(_ text: StaticString) -> Bool {
-        let bytes = text.description.utf8
-        return html[min(index, html.count)...].starts(with: bytes)
+    private func isAt(_ text: String) -> Bool {
+        index < html.count && html[index] == text.utf8.first && html[index...].starts(with: text.utf8)
     }
 
     private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) && byte != 0x0B }

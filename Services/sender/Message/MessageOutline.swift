@@ -15,6 +15,9 @@ struct MessageOutline: Sendable {
         var pieces: [BodyPiece] = []
     }
 
+    /// A template that asks for more values than this is not worth it: each is searched in turn.
+    private static let valuesMax = 64
+
     private let names: [MergeFields.Name]
     private let parts: [Part]
     /// Values that may have no markup: they stand unescaped in HTML that is searched for links.
@@ -30,6 +33,7 @@ struct MessageOutline: Sendable {
         var names: [String] = []
         for part in [plain.subject, plain.text, plain.html] {
             for tag in part?.tags ?? [] where PersonalLink(rawValue: tag.name) == nil && !names.contains(tag.name) {
+                guard names.count < Self.valuesMax else { return nil }
                 names.append(tag.name)
             }
         }
@@ -113,7 +117,8 @@ struct MessageOutline: Sendable {
     private static func pieces(of template: PlainTemplate, _ range: Range<Int>, _ names: [String]) -> [BodyPiece] {
         var pieces: [BodyPiece] = []
         var copied = range.lowerBound
-        for tag in template.tags where range.contains(tag.range.lowerBound) {
+        for tag in template.tags[template.tagIndex(at: range.lowerBound)...] {
+            guard tag.range.lowerBound < range.upperBound else { break }
             let text = template.octets[copied..<tag.range.lowerBound]
             if !text.isEmpty { pieces.append(.text(Array(text))) }
             copied = tag.range.upperBound

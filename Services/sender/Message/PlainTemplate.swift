@@ -46,6 +46,16 @@ struct PlainTemplate: Sendable {
         return String(decoding: result, as: UTF8.self)
     }
 
+    /// Which tag is the first at an octet or behind it.
+    func tagIndex(at octet: Int) -> Int {
+        var (low, high) = (0, tags.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if tags[middle].range.lowerBound < octet { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
     /// Where two of `brace` stand next.
     private static func find(_ brace: UInt8, in octets: [UInt8], from start: Int) -> Int? {
         var index = start
