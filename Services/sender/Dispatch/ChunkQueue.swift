@@ -32,7 +32,7 @@ struct ChunkQueue: Sendable {
               LEFT JOIN busy ON busy.district_id = c.district_id
              WHERE c.state = 'cleared' AND b.state = 'sending'
                AND (\(BlastGate.hasEnded) OR NOT \(BlastGate.isHeld(quiet: "hushed")))
-               AND (c.class = 'emergency' OR NOT $2)
+               AND (c.class = 'emergency' OR NOT $2) AND NOT b.channels <@ $3::text[]
                AND (c.not_before IS NULL OR c.not_before <= clock_timestamp() OR \(BlastGate.hasEnded))
                AND (c.lease_token IS NULL
                     OR NOT EXISTS (SELECT FROM sender_lease l
@@ -57,44 +57,53 @@ struct ChunkQueue: Sendable {
         """
     /// Done means that every recipient of the range has a decision or an attempt. In an emergency those without a usable
     /// address have nothing to wait for: the guard may never have seen the chunk.
-    static let finish = """
+    private static let finish = DayStatement { day in
+        """
         UPDATE chunk c SET state = 'done', done_at = clock_timestamp(), lease_token = NULL
          WHERE c.blast_id = $1 AND c.chunk_no = $2 AND c.state = 'cleared' AND c.lease_token = $3
            AND NOT EXISTS (
-               SELECT FROM recipient r
+               SELECT FROM recipient\(day) r
                 WHERE r.blast_id = $1 AND r.recipient_no BETWEEN c.first_no AND c.last_no
                   AND (r.address_hash IS NOT NULL OR c.class <> 'emergency')
-                  AND NOT EXISTS (SELECT FROM decision d
+                  AND NOT EXISTS (SELECT FROM decision\(day) d
                                    WHERE d.blast_id = $1 AND d.recipient_no = r.recipient_no)
-                  AND NOT EXISTS (SELECT FROM attempt a WHERE a.blast_id = $1 AND a.recipient_no = r.recipient_no))
+                  AND NOT EXISTS (SELECT FROM attempt\(day) a
+                                   WHERE a.blast_id = $1 AND a.recipient_no = r.recipient_no))
         RETURNING c.chunk_no
         """
+    }
     /// In an emergency that the guard has not screened, an address may come twice; by the guard's own rule the first one
     /// that is not left out gets the message.
-    private static let recipients = """
+    private static let recipients = DayStatement { day in
+        """
         SELECT r.recipient_no, r.address, r.address_hash, r.name, r.person_ref, r.person_kind, r.school, r.locale,
                r.fields::text AS fields,
                CASE WHEN $5 THEN
-                   (SELECT e.recipient_no FROM recipient e JOIN blast b ON b.blast_id = $1
+                   (SELECT e.recipient_no FROM recipient\(day) e JOIN blast b ON b.blast_id = $1
                      WHERE e.blast_id = $1 AND e.address_hash = r.address_hash AND e.recipient_no < r.recipient_no
                        AND (b.dedupe_key <> 'address+content' OR b.content_hash IS NOT NULL)
                        AND (b.dedupe_key <> 'address+person'
                             OR (e.person_kind, e.person_ref) IS NOT DISTINCT FROM (r.person_kind, r.person_ref))
-                       AND NOT EXISTS (SELECT FROM decision d
+                       AND NOT EXISTS (SELECT FROM decision\(day) d
                                         WHERE d.blast_id = $1 AND d.recipient_no = e.recipient_no)
                      ORDER BY e.recipient_no LIMIT 1) END AS original_no
-          FROM recipient r
+          FROM recipient\(day) r
          WHERE r.blast_id = $1 AND r.recipient_no BETWEEN $2 AND $3 AND r.address_hash IS NOT NULL
-           AND NOT EXISTS (SELECT FROM decision d WHERE d.blast_id = $1 AND d.recipient_no = r.recipient_no)
-           AND NOT EXISTS (SELECT FROM attempt a WHERE a.blast_id = $1 AND a.recipient_no = r.recipient_no)
+           AND NOT EXISTS (SELECT FROM decision\(day) d WHERE d.blast_id = $1 AND d.recipient_no = r.recipient_no)
+           AND NOT EXISTS (SELECT FROM attempt\(day) a WHERE a.blast_id = $1 AND a.recipient_no = r.recipient_no)
          ORDER BY r.recipient_no
          LIMIT $4
         """
+    }
 
     let database: PostgresPool
 
-    func take(_ token: LeaseToken, onlyEmergency: Bool) async throws -> LeasedChunk? {
-        let rows = try await database.query(Self.take, [token.parameter, .bool(onlyEmergency)])
+    /// - Parameter channels: not a chunk whose recipients can only be reached over these.
+    func take(
+        _ token: LeaseToken, onlyEmergency: Bool, except channels: [Channel] = []
+    ) async throws -> LeasedChunk? {
+        let rows = try await database.query(
+            Self.take, [token.parameter, .bool(onlyEmergency), .textArray(channels.map(\.rawValue))])
         guard let row = rows.first else { return nil }
         return LeasedChunk(
             blast: try row.blastID("blast_id"), number: try row.int32("chunk_no"),
@@ -116,14 +125,15 @@ struct ChunkQueue: Sendable {
 
     /// - Returns: false when recipients without decision or attempt are left.
     func finish(_ chunk: LeasedChunk, _ token: LeaseToken) async throws -> Bool {
-        let rows = try await database.query(Self.finish, [.uuid(chunk.blast), .int4(chunk.number), token.parameter])
+        let rows = try await database.query(
+            Self.finish(chunk.blast), [.uuid(chunk.blast), .int4(chunk.number), token.parameter])
         return !rows.isEmpty
     }
 
     /// The next recipients of a chunk that nothing has been decided or tried for.
     func recipients(of chunk: LeasedChunk, from first: Int32, limit: Int) async throws -> [Recipient] {
         let rows = try await database.query(
-            Self.recipients,
+            Self.recipients(chunk.blast),
             [.uuid(chunk.blast), .int4(first), .int4(chunk.last), .int(Int64(limit)), .bool(chunk.isEmergency)])
         return try rows.map { row in
             var recipient = try Recipient(row)

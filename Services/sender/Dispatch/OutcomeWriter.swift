@@ -10,11 +10,12 @@ import Runtime
 actor OutcomeWriter {
     private static let batchMax = 500
     /// How long the first outcome may wait for company: a write costs about the same for one as for twenty.
-    private static let patience = Duration.milliseconds(2)
+    private static let patience = Duration.milliseconds(5)
 
     /// The machine says what a late answer may still change. What is taken back must have been written under the same
     /// token.
-    static let settle = """
+    private static let settle = DayStatement { day in
+        """
         WITH outcome AS MATERIALIZED (
             SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bigint[],
                                  $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[],
@@ -22,7 +23,7 @@ actor OutcomeWriter {
                    AS o(blast_id, recipient_no, attempt_no, state, fact, pause, code, enhanced, reply, token, event,
                         provider)
         ), settled AS (
-            UPDATE attempt a
+            UPDATE attempt\(day) a
                SET state = o.state, fact = o.fact::smallint, settled_at = statement_timestamp(),
                    reported_at = CASE WHEN $13 AND o.fact IS NOT NULL THEN statement_timestamp() END,
                    next_at = clock_timestamp() + o.pause * interval '1 microsecond', provider = o.provider,
@@ -32,20 +33,14 @@ actor OutcomeWriter {
                AND (o.token IS NULL OR a.lease_token = o.token::uuid)
                AND \(AttemptMachine.admits(oneOf: Settlement.events, named: "o.event", "a"))
             RETURNING a.district_id, a.address_hash, a.content_hash, a.blast_id, a.recipient_no, o.event
-        ), claim AS MATERIALIZED (
-            SELECT c.district_id, c.address_hash, c.content_hash,
-                   \(AttemptMachine.claim(oneOf: Settlement.events, named: "s.event")) AS state
-              FROM settled s JOIN content_claim c USING (district_id, address_hash, content_hash)
-             WHERE c.blast_id = s.blast_id AND c.recipient_no = s.recipient_no
-             ORDER BY c.district_id, c.address_hash, c.content_hash
-               FOR UPDATE OF c
         ), confirmed AS (
             UPDATE content_claim c
                SET state = n.state,
                    at = CASE WHEN c.state = n.state THEN c.at ELSE clock_timestamp() END
-              FROM claim n
+              FROM (SELECT s.*, \(AttemptMachine.claim(oneOf: Settlement.events, named: "s.event")) AS state
+                      FROM settled s ORDER BY s.district_id, s.address_hash, s.content_hash OFFSET 0) n
              WHERE c.district_id = n.district_id AND c.address_hash = n.address_hash
-               AND c.content_hash = n.content_hash
+               AND c.content_hash = n.content_hash AND c.blast_id = n.blast_id AND c.recipient_no = n.recipient_no
         ), report AS (
             INSERT INTO attempt_report (blast_ids, recipient_nos, attempt_nos) SELECT $1, $2, $3 WHERE $13
             RETURNING report_id
@@ -53,12 +48,15 @@ actor OutcomeWriter {
         SELECT count(*) AS settled, statement_timestamp() AS settled_at, (SELECT report_id FROM report) AS report_id
           FROM settled
         """
+    }
 
     private struct Entry {
         let settlement: Settlement
         /// Nil for what was taken back, of which there is no news.
         let wired: WiredMessage?
         let continuation: CheckedContinuation<Void, Never>
+
+        var day: Int64 { DayStatement.day(of: settlement.delivery.blast) }
     }
 
     /// What a write did.
@@ -90,16 +88,20 @@ actor OutcomeWriter {
     func settle(_ settlement: Settlement, of wired: WiredMessage?) async {
         await withCheckedContinuation { continuation in
             pending.append(Entry(settlement: settlement, wired: wired, continuation: continuation))
-            guard !isWriting else { return }
-            if pending.count * 2 >= slots.inUse {
-                begin()
-            } else if !isWaiting {
-                isWaiting = true
-                Task {
-                    try? await Task.sleep(for: Self.patience)
-                    isWaiting = false
-                    if !isWriting, !pending.isEmpty { begin() }
-                }
+            if !isWriting { beginOrWait() }
+        }
+    }
+
+    /// Half of what is under way is company enough.
+    private func beginOrWait() {
+        if pending.count * 2 >= slots.inUse {
+            begin()
+        } else if !isWaiting {
+            isWaiting = true
+            Task {
+                try? await Task.sleep(for: Self.patience)
+                isWaiting = false
+                if !isWriting { begin() }
             }
         }
     }
@@ -110,27 +112,44 @@ actor OutcomeWriter {
     }
 
     private func writePending() async {
+        while let day = pending.first?.day {
+            let batch = takeBatch(of: day)
+            let written = await write(batch)
+            for channel in Channel.allCases {
+                slots.release(batch.count { $0.settlement.channel == channel }, of: channel)
+            }
+            for entry in batch { entry.continuation.resume() }
+            await report(batch, written)
+            if pending.count * 2 < slots.inUse { break }
+        }
+        isWriting = false
+        if !pending.isEmpty { beginOrWait() }
+    }
+
+    /// Blasts of different days have their rows in different tables.
+    private func takeBatch(of day: Int64) -> [Entry] {
+        var (batch, rest) = ([Entry](), [Entry]())
+        for entry in pending {
+            if entry.day == day, batch.count < Self.batchMax { batch.append(entry) } else { rest.append(entry) }
+        }
+        pending = rest
+        return batch
+    }
+
+    private func write(_ batch: [Entry]) async -> Written {
         let outage = OutageLog("writing outcomes", logger: logger)
         var backoff = Backoff(initial: .milliseconds(50), maximum: .seconds(2))
-        while !pending.isEmpty {
-            let batch = Array(pending.prefix(Self.batchMax))
-            let written: Written
+        while true {
             do {
                 let reports = await reporter?.isOpen == true && batch.contains { $0.settlement.fact != nil }
-                written = try await Self.write(batch.map(\.settlement), reports: reports, database)
+                let written = try await Self.write(batch.map(\.settlement), reports: reports, database)
+                outage.worked()
+                return written
             } catch {
                 outage.failed(error)
                 try? await Task.sleep(for: backoff.next())
-                continue
             }
-            outage.worked()
-            backoff.reset()
-            pending.removeFirst(batch.count)
-            slots.release(batch.count)
-            for entry in batch { entry.continuation.resume() }
-            await report(batch, written)
         }
-        isWriting = false
     }
 
     /// When an outcome changed nothing, only the rows can say which: they are taken back.
@@ -144,13 +163,16 @@ actor OutcomeWriter {
         await reporter?.publish(OutcomeReporter.Report(number: number, facts: facts))
     }
 
-    /// - Parameter reports: the facts count as reported, and the caller publishes them.
+    /// - Parameters:
+    ///   - batch: of blasts of one day.
+    ///   - reports: the facts count as reported, and the caller publishes them.
     @discardableResult
     static func write(
         _ batch: [Settlement], reports: Bool = false, _ database: PostgresPool
     ) async throws -> Written {
+        guard let first = batch.first else { return Written(settled: 0, settledAtMicroseconds: 0, report: nil) }
         let rows = try await database.query(
-            settle,
+            settle(first.delivery.blast),
             [
                 .uuidArray(batch.map(\.delivery.blast)),
                 .int4Array(batch.map(\.delivery.recipientNumber)),

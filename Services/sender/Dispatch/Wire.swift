@@ -49,14 +49,14 @@ struct Wire: Sendable {
 
     /// An error leaves open whether the rows were written: settle the entries as withdrawn.
     func write(_ entries: [WireEntry], of blast: BlastID, _ token: LeaseToken) async throws -> WireResult {
-        try result(await database.query(Self.statement, parameters(entries, blast, token)))
+        try result(await database.query(Self.statement(of: entries, blast), parameters(entries, blast, token)))
     }
 
     /// The same inside a transaction of the caller's, which holds the rows of the previous attempts.
     func write(
         _ entries: [WireEntry], of blast: BlastID, _ token: LeaseToken, on connection: PostgresConnection
     ) async throws -> WireResult {
-        try result(await connection.query(Self.statement, parameters(entries, blast, token)))
+        try result(await connection.query(Self.statement(of: entries, blast), parameters(entries, blast, token)))
     }
 
     private func parameters(_ entries: [WireEntry], _ blast: BlastID, _ token: LeaseToken) -> [PostgresParameter] {

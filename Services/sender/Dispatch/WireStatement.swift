@@ -1,3 +1,5 @@
+import Delivery
+
 extension Wire {
     /// True when the guard has learned everything up to a moment ago, in every partition. `$n` is the freshness in
     /// microseconds.
@@ -15,7 +17,16 @@ extension Wire {
     /// The content claim is decided by the unique row, never by what was read before: a loser that reads the winner as
     /// handed over is a duplicate, any other loser is put back and asks again. Claims are taken in key order, so that
     /// two windows cannot wait for each other.
-    static let statement = """
+    static func statement(of entries: [WireEntry], _ blast: BlastID) -> String {
+        entries.contains { $0.attempt > 1 } ? following(blast) : first(blast)
+    }
+
+    /// For recipients who were not tried before.
+    private static let first = DayStatement { text(day: $0, follows: false) }
+    private static let following = DayStatement { text(day: $0, follows: true) }
+
+    private static func text(day: String, follows: Bool) -> String {
+        """
         WITH gate AS MATERIALIZED (
             SELECT b.district_id, b.category, b.content_window, b.class = 'emergency' AS emergency,
                    b.class = 'emergency' OR b.parent_blast_id IS NOT NULL AS claimless,
@@ -33,13 +44,7 @@ extension Wire {
             SELECT * FROM unnest($5::int[], $6::int[], $7::int[], $8::bytea[], $9::bytea[], $10::bool[], $11::bigint[],
                                  $12::text[])
                    AS e(recipient_no, attempt_no, chunk_no, address_hash, content_hash, resend, fault, fault_reason)
-        ), taken AS (
-            UPDATE attempt p SET next_at = NULL
-              FROM passage, entry e
-             WHERE p.blast_id = $1 AND p.recipient_no = e.recipient_no AND p.attempt_no = e.attempt_no - 1
-               AND \(AttemptMachine.admits(.followed, "p"))
-            RETURNING p.recipient_no
-        ), judged AS MATERIALIZED (
+        )\(follows ? taken(day) : ""), judged AS MATERIALIZED (
             SELECT e.*, g.district_id, e.resend OR g.claimless AS exempt,
                    CASE WHEN g.ended IS NOT NULL THEN 16
                         WHEN e.fault IS NOT NULL THEN e.fault
@@ -63,7 +68,7 @@ extension Wire {
                     ORDER BY q.category = '*' DESC LIMIT 1) o ON true
               LEFT JOIN blacklist s
                    ON s.district_id = g.district_id AND s.address_hash = e.address_hash AND s.active
-             WHERE e.attempt_no = 1 OR e.recipient_no IN (SELECT t.recipient_no FROM taken t)
+             \(follows ? "WHERE e.attempt_no = 1 OR e.recipient_no IN (SELECT t.recipient_no FROM taken t)" : "")
         ), claimed AS (
             INSERT INTO content_claim AS c
                    (district_id, address_hash, content_hash, state, blast_id, recipient_no, at)
@@ -90,11 +95,16 @@ extension Wire {
               FROM judged j
               LEFT JOIN claimed k ON k.address_hash = j.address_hash AND k.content_hash = j.content_hash
                                  AND k.recipient_no = j.recipient_no
-              LEFT JOIN content_claim h ON h.district_id = j.district_id AND h.address_hash = j.address_hash
-                                       AND h.content_hash = j.content_hash
+              LEFT JOIN LATERAL (
+                   SELECT c.* FROM content_claim c
+                    WHERE k.recipient_no IS NULL AND j.stop IS NULL AND NOT j.exempt
+                      AND c.district_id = j.district_id AND c.address_hash = j.address_hash
+                      AND c.content_hash = j.content_hash
+                   OFFSET 0) h ON true
         ), inserted AS (
-            INSERT INTO attempt (blast_id, recipient_no, attempt_no, district_id, chunk_no, state, fact, lease_token,
-                                 address_hash, content_hash, reply, wire_at, settled_at, next_at)
+            INSERT INTO attempt\(day)
+                   (blast_id, recipient_no, attempt_no, district_id, chunk_no, state, fact, lease_token, address_hash,
+                    content_hash, reply, wire_at, settled_at, next_at)
             SELECT $1, v.recipient_no, v.attempt_no, v.district_id, v.chunk_no,
                    CASE v.outcome WHEN 'wire' THEN \(AttemptMachine.state(.wired))
                                   WHEN 'requeued' THEN \(AttemptMachine.state(.heldBack))
@@ -116,4 +126,18 @@ extension Wire {
                i.recipient_no, i.attempt_no, i.state, i.fact
           FROM gate g LEFT JOIN inserted i ON true
         """
+    }
+
+    /// The earlier attempts of those who are tried again; whose attempt somebody else took is left out.
+    private static func taken(_ day: String) -> String {
+        """
+        , taken AS (
+            UPDATE attempt\(day) p SET next_at = NULL
+              FROM passage, entry e
+             WHERE p.blast_id = $1 AND p.recipient_no = e.recipient_no AND p.attempt_no = e.attempt_no - 1
+               AND \(AttemptMachine.admits(.followed, "p"))
+            RETURNING p.recipient_no
+        )
+        """
+    }
 }

@@ -42,7 +42,7 @@ CREATE INDEX attempt_unreported ON attempt (blast_id, recipient_no) WHERE fact I
 CREATE INDEX attempt_due ON attempt (blast_id, next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX attempt_open ON attempt (blast_id, wire_at) WHERE state IN ('wire', 'in_doubt');
 CREATE INDEX attempt_unknown ON attempt (blast_id, recipient_no) WHERE state = 'unknown';
-INSERT INTO daily_table VALUES ('attempt', 'WITH (fillfactor = 70)');
+INSERT INTO daily_table (name, storage, named_by) VALUES ('attempt', 'WITH (fillfactor = 70)', 'rollcall_dispatch');
 SELECT protect_tenant_table('attempt', '{rollcall_report}', '{rollcall_dispatch}');
 GRANT SELECT, INSERT, UPDATE ON attempt TO rollcall_dispatch;
 GRANT SELECT ON attempt TO rollcall_report;

@@ -32,7 +32,7 @@ CREATE TABLE decision (
     decided_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (blast_id, recipient_no)
 ) PARTITION BY RANGE (blast_id);
-INSERT INTO daily_table VALUES ('decision');
+INSERT INTO daily_table (name, named_by) VALUES ('decision', 'rollcall_dispatch');
 SELECT protect_tenant_table('decision', '{rollcall_report}', '{rollcall_guard,rollcall_dispatch}');
 GRANT SELECT, INSERT ON decision TO rollcall_guard;
 GRANT SELECT ON decision TO rollcall_dispatch, rollcall_report;
