@@ -179,6 +179,33 @@ struct DispatchMessageTests {
 
 @Suite("Hand-over slots")
 struct DispatchSlotsTests {
+    @Test func `each channel has its own, and who waits for a full one is sent away when there is another`() async {
+        let slots = HandOverSlots([.email: 3, .sms: 2])
+        #expect(await slots.acquire(upTo: 9, of: .sms, isEmergency: false) == 2)
+        #expect(slots.crowded.isEmpty, "nobody has waited")
+        #expect(await slots.acquire(upTo: 1, of: .sms, isEmergency: true) == 0)
+        #expect(slots.crowded == [.sms] && slots.acquireNow(upTo: 1, of: .sms) == 0)
+        #expect(await slots.acquire(upTo: 2, of: .email, isEmergency: false) == 2)
+        #expect(slots.acquireNow(upTo: 2, of: .email) == 1)
+        slots.release(1, of: .sms)
+        #expect(slots.crowded.isEmpty && slots.acquireNow(upTo: 2, of: .sms) == 1)
+        slots.limit(to: 1, of: .email)
+        slots.release(1, of: .email)
+        slots.release(1, of: .email)
+        #expect(slots.acquireNow(upTo: 1, of: .email) == 0, "the limit is one, and one is in use")
+        slots.release(1, of: .email)
+        slots.release(2, of: .sms)
+        #expect(slots.inUse == 0)
+    }
+
+    @Test func `what is decided about a channel that nothing is set up for passes through another's`() async {
+        let slots = HandOverSlots([.email: 1])
+        #expect(await slots.acquire(upTo: 4, of: .sms, isEmergency: false) == 1)
+        #expect(slots.acquireNow(upTo: 1, of: .email) == 0)
+        slots.release(1, of: .sms)
+        #expect(slots.inUse == 0)
+    }
+
     @Test func `no more are given out than there are, emergency first, and a stop ends the wait`() async {
         let slots = HandOverSlots(capacity: 3)
         #expect(await slots.acquire(upTo: 2, isEmergency: false) == 2)

@@ -8,19 +8,14 @@ import Testing
 
 @Suite("Providers: SES and SMS through a sender", .timeLimit(.minutes(3)))
 struct SenderProviderTests {
-    /// A blast as `DispatchRig` makes it, then given real recipients, a text and a sender.
-    private static func blast(_ addresses: [String], on rig: SenderProcessRig, policy: String = "at_most_once")
-        async throws
-    {
-        let blast = try await rig.dispatch.blast(addresses.indices.map { "\($0)" }, policy: policy)
-        for (index, address) in addresses.enumerated() {
-            try await rig.dispatch.change(
-                "UPDATE recipient SET address = '\(address)' WHERE blast_id = $1 AND recipient_no = \(index + 1)", blast
-            )
-        }
+    /// A blast as `DispatchRig` makes it, then given a text and a sender.
+    private static func blast(
+        _ addresses: [String], on rig: SenderProcessRig, policy: String = "at_most_once", channels: String = "email"
+    ) async throws {
+        let blast = try await rig.dispatch.blast(addresses, policy: policy)
         try await rig.dispatch.change(
-            "UPDATE blast SET from_address = 'office@school.example', text_template = 'School is closed, {{phone}}.' "
-                + "WHERE blast_id = $1", blast)
+            "UPDATE blast SET from_address = 'office@school.example', text_template = 'School is closed, {{phone}}.', "
+                + "channels = '{\(channels)}' WHERE blast_id = $1", blast)
     }
 
     private static func with(
@@ -146,6 +141,31 @@ struct SenderProviderTests {
                 try await Self.outcomes(rig).map { $0.prefix(17) } == ["1 ses accepted 20", "2 sms accepted 20"])
             #expect(try peers.requests(to: mail).count == 1 && peers.requests(to: number).count == 1)
             try await right.terminate()
+            await rig.dispatch.close()
+        }
+    }
+
+    @Test func `an SMS provider that hangs holds its own slots, and mail of every blast goes on`() async throws {
+        try await Self.with("hang") { stack, processes, peers in
+            let settings = Self.sms(peers).merging(Self.ses(peers, peers.scripted, secret: "any")) { $1 }
+                .merging(["ROLLCALL_SMS_CONNECTIONS": "2", "ROLLCALL_SES_CONNECTIONS": "2"]) { $1 }
+            let rig = try await SenderProcessRig.make("hang_provider", on: stack, processes, smtpPort: 1, settings)
+            let numbers = (100..<140).map { "+1550\($0)0000" }
+            try await Self.blast(Array(numbers.prefix(20)), on: rig, channels: "sms")
+            let sender = try rig.start()
+            try await eventually("the provider hangs with all that it may have", within: .seconds(60)) {
+                try await rig.count("SELECT count(*) AS n FROM attempt WHERE state = 'wire'") == 2
+            }
+            let mails = (1...60).map { "\($0).\(UUID().uuidString.lowercased())@home.example" }
+            try await Self.blast(Array(numbers.suffix(20)) + mails.prefix(30), on: rig, channels: "email,sms")
+            try await Self.blast(Array(mails.suffix(30)), on: rig)
+            try await eventually("all mail is accepted", within: .seconds(40)) {
+                try await rig.count("SELECT count(*) AS n FROM attempt WHERE state = 'accepted' AND provider = 'ses'")
+                    == 60
+            }
+            #expect(try await rig.count("SELECT count(*) AS n FROM attempt WHERE state = 'wire'") == 2)
+            #expect(try await rig.count("SELECT count(*) AS n FROM attempt WHERE provider = 'sms'") == 0)
+            try await sender.kill()
             await rig.dispatch.close()
         }
     }

@@ -92,7 +92,8 @@ struct Dispatcher: Service {
     private func workOnNextChunk(_ token: LeaseToken, _ lane: Lane) async throws -> Bool {
         let chunk: LeasedChunk
         do {
-            guard let taken = try await queue.take(token, onlyEmergency: lane == .emergency) else { return false }
+            let taken = try await queue.take(token, onlyEmergency: lane == .emergency, except: slots.crowded)
+            guard let taken else { return false }
             chunk = taken
         } catch {
             // Perhaps a chunk was taken that nobody knows of: only a new token frees it.
@@ -126,14 +127,17 @@ struct Dispatcher: Service {
                 for: recipients.map { SendRates.domain(of: $0.address) }, isEmergency: chunk.isEmergency,
                 hasEnded: chunk.hasEnded
             ) { relays.shares(of: $0, on: Channel(address: last.address)) }
+            let crowded = slots.crowded
             let going = zip(recipients, room.mayGo).filter(\.1).map(\.0).filter {
-                guard let pause = relays.pauseNeeded(for: Channel(address: $0.address)), !chunk.hasEnded else {
-                    return true
-                }
+                let channel = Channel(address: $0.address)
+                let pause = crowded.contains(channel) ? Self.crowdedPause : relays.pauseNeeded(for: channel)
+                guard let pause, !chunk.hasEnded || crowded.contains(channel) else { return true }
                 wait = max(wait, pause, .milliseconds(200))
                 return false
             }
-            if !going.isEmpty { try await send(going, of: chunk, document, token, lane) }
+            if !going.isEmpty, try await !send(going, of: chunk, document, token, lane) {
+                wait = max(wait, Self.crowdedPause)
+            }
             wait = max(wait, room.wait)
             if room.isOver { break }
             first = last.number + 1
@@ -151,22 +155,44 @@ struct Dispatcher: Service {
         }
     }
 
+    /// How long the recipients of a channel without free slots are left, while others may go.
+    private static let crowdedPause = Duration.seconds(1)
+
+    /// - Returns: false when a channel had no slots for some, who are left.
     private func send(
         _ recipients: [Recipient], of chunk: LeasedChunk, _ document: BlastDocument, _ token: LeaseToken, _ lane: Lane
-    ) async throws {
+    ) async throws -> Bool {
         let now = WallClock.nowMicroseconds() / 1_000_000
-        var rest = ThreadClock.charge(metrics.composing) {
+        let prepared = ThreadClock.charge(metrics.composing) {
             recipients.map { recipient in
                 Prepared(
                     composer.compose(recipient, of: document, unixSeconds: now), recipient: recipient, attempt: 1,
                     chunk: chunk.number, deferrals: 0, isResend: false)
             }
-        }[...]
+        }
+        var isComplete = true
+        for channel in Channel.allCases {
+            let rest = prepared.filter { $0.channel == channel }
+            if !rest.isEmpty, try await !send(rest[...], over: channel, of: chunk, document, token, lane) {
+                isComplete = false
+            }
+        }
+        return isComplete
+    }
+
+    private func send(
+        _ prepared: ArraySlice<Prepared>, over channel: Channel, of chunk: LeasedChunk, _ document: BlastDocument,
+        _ token: LeaseToken, _ lane: Lane
+    ) async throws -> Bool {
+        var rest = prepared
         while !rest.isEmpty {
             stuck[lane]?.turn()
             if let pauseNeeded = relays.pauseNeeded, try await pause(for: pauseNeeded) { throw Interruption.stopping }
-            let granted = await slots.acquire(upTo: rest.count, isEmergency: chunk.isEmergency)
-            guard granted > 0 else { throw Interruption.stopping }
+            let granted = await slots.acquire(upTo: rest.count, of: channel, isEmergency: chunk.isEmergency)
+            guard granted > 0 else {
+                if slots.isClosed { throw Interruption.stopping }
+                return false
+            }
             let portion = Array(rest.prefix(granted))
             let wiredAt = ContinuousClock.now
             let result: WireResult
@@ -178,23 +204,24 @@ struct Dispatcher: Service {
             }
             switch result {
             case .decided(let verdicts):
-                begin(verdicts, of: portion, document, wiredAt, slots: granted)
+                begin(verdicts, of: portion, document, wiredAt)
                 rest = rest.dropFirst(granted)
             case .guardStale:
-                slots.release(granted)
+                slots.release(granted, of: channel)
                 metrics.guardStale.increment()
                 if try await pause(for: .milliseconds(500)) { throw Interruption.stopping }
             case .leaseLost:
-                slots.release(granted)
+                slots.release(granted, of: channel)
                 throw Interruption.leaseLost
             case .paused:
-                slots.release(granted)
+                slots.release(granted, of: channel)
                 throw Interruption.paused
             case .notSending:
-                slots.release(granted)
+                slots.release(granted, of: channel)
                 throw Interruption.notSending
             }
         }
+        return true
     }
 
     // MARK: Retries
@@ -204,16 +231,28 @@ struct Dispatcher: Service {
         for due in try await retries.blastsWithDue(limit: 8) {
             guard !Task.isShuttingDownGracefully else { return true }
             guard let document = try await documents.document(due.blast) else { continue }
-            let granted = await slots.acquire(
-                upTo: min(configuration.window, due.count), isEmergency: document.isEmergency)
-            guard granted > 0 else { return true }
+            let granted = await slotsForRetries(min(configuration.window, due.count), document)
+            guard !granted.isEmpty else { return didWork }
             if try await retry(granted, of: due, document, token) { didWork = true }
         }
         return didWork
     }
 
+    /// Whom the retries are for is known only when they are locked, so that slots of every channel are taken before. One
+    /// that has none is not waited for while another might have some.
+    private func slotsForRetries(_ wanted: Int, _ document: BlastDocument) async -> [Channel: Int] {
+        if slots.channels.count == 1, let channel = slots.channels.first {
+            let granted = await slots.acquire(upTo: wanted, of: channel, isEmergency: document.isEmergency)
+            return granted > 0 ? [channel: granted] : [:]
+        }
+        return slots.channels.reduce(into: [:]) { granted, channel in
+            let count = slots.acquireNow(upTo: wanted, of: channel)
+            if count > 0 { granted[channel] = count }
+        }
+    }
+
     private func retry(
-        _ granted: Int, of dueBlast: RetryQueue.DueBlast, _ document: BlastDocument, _ token: LeaseToken
+        _ granted: [Channel: Int], of dueBlast: RetryQueue.DueBlast, _ document: BlastDocument, _ token: LeaseToken
     ) async throws -> Bool {
         let blast = dueBlast.blast
         let wiredAt = ContinuousClock.now
@@ -221,15 +260,19 @@ struct Dispatcher: Service {
         let pulled = PulledRetries()
         let result: WireResult
         do {
-            result = try await retries.pull(upTo: granted, of: blast) { due, connection in
+            result = try await retries.pull(upTo: granted.values.max() ?? 0, of: blast) { due, connection in
                 let room = try await rates.room(
                     for: due.map { SendRates.domain(of: $0.recipient.address) }, isEmergency: document.isEmergency,
                     hasEnded: dueBlast.hasEnded
                 ) { relays.shares(of: $0, on: Channel(address: due.first?.recipient.address ?? "")) }
+                var left = granted
                 let mayGo = zip(due, room.mayGo).map { due, mayGo in
-                    mayGo
-                        && (dueBlast.hasEnded
-                            || relays.pauseNeeded(for: Channel(address: due.recipient.address)) == nil)
+                    let channel = Channel(address: due.recipient.address)
+                    let owner = slots.owner(of: channel)
+                    let isOpen = mayGo && (dueBlast.hasEnded || relays.pauseNeeded(for: channel) == nil)
+                    guard isOpen, let free = left[owner], free > 0 else { return false }
+                    left[owner] = free - 1
+                    return true
                 }
                 let late = zip(due, mayGo).filter { !$0.1 }.map(\.0)
                 try await retries.postpone(late, of: blast, for: max(room.wait, .seconds(1)), on: connection)
@@ -244,24 +287,32 @@ struct Dispatcher: Service {
             }
         } catch {
             let prepared = pulled.current
-            slots.release(granted - prepared.count)
+            release(granted, except: prepared)
             await withdraw(prepared, of: blast, token, after: error)
             throw error
         }
         guard case .decided(let verdicts) = result else {
-            slots.release(granted)
+            release(granted, except: [])
             if result == .leaseLost { throw Interruption.leaseLost }
             return false
         }
-        begin(verdicts, of: pulled.current, document, wiredAt, slots: granted)
+        release(granted, except: pulled.current)
+        begin(verdicts, of: pulled.current, document, wiredAt)
         return !verdicts.isEmpty
+    }
+
+    private func release(_ granted: [Channel: Int], except kept: [Prepared]) {
+        for (channel, count) in granted {
+            slots.release(count - kept.count { slots.owner(of: $0.channel) == channel }, of: channel)
+        }
     }
 
     // MARK: The wire
 
+    /// Each of the prepared holds a slot.
     private func begin(
         _ verdicts: [WireVerdict], of prepared: [Prepared], _ document: BlastDocument,
-        _ wiredAt: ContinuousClock.Instant, slots granted: Int
+        _ wiredAt: ContinuousClock.Instant
     ) {
         let byNumber = Dictionary(uniqueKeysWithValues: prepared.map { ($0.entry.recipientNumber, $0) })
         var wired: [WiredMessage] = []
@@ -277,7 +328,10 @@ struct Dispatcher: Service {
                     district: document.district, attempt: verdict.attempt, deferrals: item.deferrals, message: message,
                     wiredAt: wiredAt, wireAtMicroseconds: verdict.wireAtMicroseconds))
         }
-        slots.release(granted - wired.count)
+        for channel in Channel.allCases {
+            slots.release(
+                prepared.count { $0.channel == channel } - wired.count { $0.message.channel == channel }, of: channel)
+        }
         if !wired.isEmpty { FaultPoint.reach("sender.after-wire") }
         for message in wired { handOver.begin(message) }
     }
@@ -290,10 +344,11 @@ struct Dispatcher: Service {
         await withDiscardingTaskGroup { group in
             for item in prepared {
                 let delivery = DeliveryID(blast: blast, recipientNumber: item.entry.recipientNumber)
-                let settlement = Settlement(
+                var settlement = Settlement(
                     withdrawn: delivery, attempt: item.entry.attempt, token: token,
                     reason: "the database did not confirm that the attempt began; nothing was sent")
-                group.addTask { await writer.settle(settlement, of: nil) }
+                settlement.channel = item.channel
+                group.addTask { [settlement] in await writer.settle(settlement, of: nil) }
             }
         }
         // A refused statement is rolled back, whatever comes later.
@@ -304,6 +359,7 @@ struct Dispatcher: Service {
 /// A delivery composed and ready for WIRE.
 struct Prepared: Sendable {
     let entry: WireEntry
+    let channel: Channel
     let message: ComposedMessage?
     let deferrals: Int
 
@@ -315,6 +371,7 @@ struct Prepared: Sendable {
         case .success(let composed): (message, fault) = (composed, nil)
         case .failure(let found): (message, fault) = (nil, found)
         }
+        channel = Channel(address: recipient.address)
         entry = WireEntry(
             recipientNumber: recipient.number, attempt: attempt, chunk: chunk, addressHash: recipient.addressHash,
             contentHash: composition.contentHash, isResend: isResend, fault: fault)

@@ -3,8 +3,8 @@ import Mail
 import Runtime
 import SMTP
 
-/// One message that WIRE let through.
-struct WiredMessage: Sendable {
+/// One message that WIRE let through. A reference, since it passes through many hands.
+final class WiredMessage: Sendable {
     let delivery: DeliveryID
     let district: DistrictID
     let attempt: Int32
@@ -15,6 +15,19 @@ struct WiredMessage: Sendable {
     let wiredAt: ContinuousClock.Instant
     /// The row's time.
     let wireAtMicroseconds: Int64
+
+    init(
+        delivery: DeliveryID, district: DistrictID, attempt: Int32, deferrals: Int, message: ComposedMessage,
+        wiredAt: ContinuousClock.Instant, wireAtMicroseconds: Int64
+    ) {
+        self.delivery = delivery
+        self.district = district
+        self.attempt = attempt
+        self.deferrals = deferrals
+        self.message = message
+        self.wiredAt = wiredAt
+        self.wireAtMicroseconds = wireAtMicroseconds
+    }
 }
 
 /// Hands messages to the relays and sees their outcomes written.

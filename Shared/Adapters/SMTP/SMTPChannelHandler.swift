@@ -7,7 +7,7 @@ import NIOTLS
 typealias SMTPClock = @Sendable () -> ContinuousClock.Instant
 
 /// One message on its way, as the shell sees it.
-struct SMTPDelivery: Sendable {
+final class SMTPDelivery: Sendable {
     let message: SMTPSession.Message
     /// Dot-stuffed, without the terminator.
     let body: ArraySlice<UInt8>
@@ -17,6 +17,20 @@ struct SMTPDelivery: Sendable {
     let afterDot: (@Sendable () -> Void)?
     /// Called once, on the event loop.
     let finished: @Sendable (SMTPDeliveryResult) -> Void
+
+    init(
+        message: SMTPSession.Message, body: ArraySlice<UInt8>, deadline: ContinuousClock.Instant,
+        entered: (@Sendable (SMTPStage) -> Void)?, beforeDot: (@Sendable () -> Void)?,
+        afterDot: (@Sendable () -> Void)?, finished: @escaping @Sendable (SMTPDeliveryResult) -> Void
+    ) {
+        self.message = message
+        self.body = body
+        self.deadline = deadline
+        self.entered = entered
+        self.beforeDot = beforeDot
+        self.afterDot = afterDot
+        self.finished = finished
+    }
 }
 
 struct SMTPDeliveryResult: Sendable {

@@ -87,6 +87,7 @@ extension SMTPSession.Message {
     /// Nothing that could end the path early or start another command. The grammar itself is `EmailAddress`'s.
     private static func isPath(_ text: String, mayBeEmpty: Bool) -> Bool {
         if text.isEmpty { return mayBeEmpty }
+        if text.utf8.count <= 320, DSNText.isPlain(text), text.utf8.contains(UInt8(ascii: "@")) { return true }
         return text.utf8.count <= 320 && headerFault(in: text) == nil && text.utf8.contains(UInt8(ascii: "@"))
             && (text.utf8.first == UInt8(ascii: "\"")
                 ? (try? EmailAddress(parsing: text)) != nil
@@ -98,6 +99,7 @@ extension SMTPSession.Message {
 enum DSNText {
     /// xtext (RFC 3461 §4): printable ASCII as it is, `+` and `=` as `+XX`. Nil for anything else or too long.
     static func envelopeID(_ text: String) -> String? {
+        if isPlain(text), (1...100).contains(text.utf8.count) { return text }
         var value = ""
         for octet in text.utf8 {
             guard (0x21...0x7E).contains(octet) else { return nil }
@@ -109,6 +111,7 @@ enum DSNText {
     /// `rfc822;` with xtext, or `utf-8;` with the 7-bit form of RFC 6533, which every server with DSN has to take. Nil
     /// when the parameter would be longer than the 500 octets that RFC 3461 allows.
     static func originalRecipient(_ address: String) -> String? {
+        if isPlain(address), address.utf8.count <= 400 { return "rfc822;" + address }
         let isASCII = address.utf8.allSatisfy { $0 < 0x80 }
         var value = isASCII ? "rfc822;" : "utf-8;"
         for scalar in address.unicodeScalars {
@@ -121,6 +124,16 @@ enum DSNText {
             }
         }
         return value.utf8.count <= 500 ? value : nil
+    }
+
+    /// Letters, digits and what stands in common addresses: the same in every notation.
+    static func isPlain(_ text: String) -> Bool {
+        text.utf8.allSatisfy { octet in
+            switch octet {
+            case 0x30...0x39, 0x61...0x7A, 0x41...0x5A, 0x2D, 0x2E, 0x40, 0x5F: true
+            default: false
+            }
+        }
     }
 
     private static func isPlain(_ octet: UInt8) -> Bool {

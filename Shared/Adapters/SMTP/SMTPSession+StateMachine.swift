@@ -146,12 +146,14 @@ extension SMTPSession {
         if let refusal = message.localRefusal(extensions) {
             return [.release, .finish(.rejected(refusal, stage: .mail), isStale: false)]
         }
-        let transaction = Transaction(
-            mail: message.mailCommand(extensions), recipient: message.recipientCommand(extensions),
-            isPipelined: extensions.pipelining)
-        state = .mail(transaction)
-        guard transaction.isPipelined else { return [.send(transaction.mail)] }
-        return [.send(transaction.mail + transaction.recipient + "DATA\r\n")]
+        let mail = message.mailCommand(extensions)
+        let recipient = message.recipientCommand(extensions)
+        guard extensions.pipelining else {
+            state = .mail(Transaction(recipient: recipient, isPipelined: false))
+            return [.send(mail)]
+        }
+        state = .mail(Transaction(recipient: "", isPipelined: true))
+        return [.send(mail + recipient + "DATA\r\n")]
     }
 
     private mutating func mail(_ reply: SMTPReply, _ transaction: Transaction) -> [Action] {

@@ -41,7 +41,7 @@ struct SMTPSession: Sendable {
     }
 
     struct Transaction: Equatable, Sendable {
-        let mail: String
+        /// What is still to be sent; nothing when it is pipelined.
         let recipient: String
         let isPipelined: Bool
     }
