@@ -87,22 +87,11 @@ actor PartitionWorker {
         }
     }
 
-    /// Records in pieces of one transaction each. While one piece is committed, the next one is folded.
+    /// Projects one transaction's records.
     ///
-    /// - Parameter then: what comes after them, as far as it has been read.
+    /// - Parameter then: what comes after them, as far as it has been read; folded while these are committed.
     func project(
-        _ pieces: [ReadStep.Piece], then: @escaping @Sendable () async -> ReadBatch?
-    ) async throws -> Outcome {
-        for (index, piece) in pieces.enumerated() {
-            let following = index + 1 < pieces.count ? pieces[index + 1].batch : nil
-            let outcome = try await project(piece) { if let following { following } else { await then() } }
-            guard outcome == .projected else { return outcome }
-        }
-        return .projected
-    }
-
-    private func project(
-        _ piece: ReadStep.Piece, then: @escaping @Sendable () async -> ReadBatch?
+        _ piece: Piece, then: @escaping @Sendable () async -> ReadBatch?
     ) async throws -> Outcome {
         var records = piece.records
         if isAwaitingTail, let first = records.first {

@@ -16,9 +16,9 @@ final class OwnedPartitions: Sendable {
     var since: ContinuousClock.Instant { state.withLock(\.since) }
 }
 
-/// Reads delivery events as a member of the consumer group and drives one worker per owned partition.
+/// Is given partitions as a member of the consumer group, and has one lane read and project each of them.
 ///
-/// A step is finished before the next is asked for, so that a revocation never overtakes a batch. Any failure ends the
+/// A revocation is answered when every lane has finished its batch, so that it never overtakes one. Any failure ends the
 /// session: the consumer leaves the group and a new session begins from the fence rows after a pause.
 struct ProjectionLoop: Service {
     let context: ProgramContext
@@ -78,13 +78,15 @@ struct ProjectionLoop: Service {
         do {
             try await consumer.subscribe([configuration.source.name])
             while !Task.isShuttingDownGracefully {
-                stuck.turn()
+                try Task.checkCancellation()
+                if await session.isTurning { stuck.turn() }
                 try await session.turn()
                 if session.isAssigned { onProgress() }
             }
             try await session.release()
         } catch {
             owned.set([])
+            await session.abandon()
             await consumer.close()
             throw error
         }
@@ -98,14 +100,12 @@ struct ProjectionLoop: Service {
     private struct Session {
         let consumer: KafkaConsumer
         let loop: ProjectionLoop
-        var workers: [Int32: PartitionWorker] = [:]
+        var lanes: [Int32: PartitionLane] = [:]
         var clusterID = ""
-        /// Taken from the consumer while the step before was being projected.
-        var ahead: ReadStep?
         /// Partitions were given and taken; it may be none.
         var isAssigned = false
         var lastClusterCheck = ContinuousClock.now
-        var lastTidy = ContinuousClock.now
+        var advised: [TopicPartition: Int64] = [:]
 
         init(consumer: KafkaConsumer, loop: ProjectionLoop) {
             self.consumer = consumer
@@ -113,42 +113,79 @@ struct ProjectionLoop: Service {
         }
 
         mutating func turn() async throws {
-            let began = ContinuousClock.now
-            let read = try await nextStep()
-            switch read.step {
+            switch try await consumer.next(max: 1, wait: .milliseconds(200)) {
             case .assigned(let partitions): try await take(partitions)
             case .revoked:
                 try await release()
                 try await consumer.unassign()
-            case .records: try await project(read.pieces)
-            case .offsetOutOfRange(let partition): try await outOfRange(partition)
-            case .endOfPartition(let partition, let nextOffset): try await ended(partition, nextOffset)
-            case .idle: try await flush()
+            case .records, .offsetOutOfRange, .endOfPartition, .idle: break
             }
-            let took = ContinuousClock.now - began
-            if took > .seconds(1) {
-                for worker in workers.values { await worker.extendTailDeadline(by: took) }
-            }
+            try await endOnTrouble()
             try await watch()
+            await advise()
         }
 
-        private mutating func nextStep() async throws -> ReadStep {
-            if let read = ahead {
-                ahead = nil
-                return read
+        /// No lane has been in one step for long.
+        var isTurning: Bool {
+            get async {
+                for lane in lanes.values where .now - (await lane.turnBegan) > .seconds(1) { return false }
+                return true
             }
-            var wait = Duration.milliseconds(200)
-            for worker in workers.values where await worker.hasUnpublished { wait = .zero }
-            return try await ReadStep.next(
-                of: consumer, batchMax: loop.configuration.batchMax,
-                partitions: loop.configuration.sourcePartitions, wait: wait, decoding: loop.metrics.decoding)
+        }
+
+        private mutating func endOnTrouble() async throws {
+            var restarts: [Int32: String] = [:]
+            for lane in lanes.values {
+                switch await lane.trouble {
+                case nil: break
+                case .failed(let error): throw error
+                case .historyRestarted(let reason): restarts[lane.part] = reason
+                }
+            }
+            try await restart(restarts)
         }
 
         mutating func release() async throws {
-            try await flush()
-            workers = [:]
-            isAssigned = false
+            await stopLanes()
+            try await endOnTrouble()
+            for lane in lanes.values { try await lane.worker.flush() }
+            await advise()
+            forgetLanes()
             loop.owned.set([])
+        }
+
+        /// Ends what is under way as fast as it can be ended.
+        mutating func abandon() async {
+            let lanes = lanes
+            let stopping = Task {
+                await withTaskGroup { group in for lane in lanes.values { group.addTask { await lane.stop() } } }
+            }
+            stopping.cancel()
+            await stopping.value
+            forgetLanes()
+        }
+
+        private func stopLanes() async {
+            await withTaskGroup { group in for lane in lanes.values { group.addTask { await lane.stop() } } }
+        }
+
+        private mutating func forgetLanes() {
+            lanes = [:]
+            advised = [:]
+            isAssigned = false
+        }
+
+        /// Tells the group how far the projection is, for monitoring.
+        private mutating func advise() async {
+            var advice: [TopicPartition: Int64] = [:]
+            for (part, lane) in lanes {
+                advice[TopicPartition(topic: loop.configuration.source.name, partition: part)] =
+                    await lane.worker.ownership.nextOffset
+            }
+            advice = advice.filter { advised[$0.key] != $0.value }
+            guard !advice.isEmpty else { return }
+            advised.merge(advice) { $1 }
+            try? await consumer.commit(advice)
         }
 
         private mutating func take(_ partitions: [TopicPartition]) async throws {
@@ -157,13 +194,20 @@ struct ProjectionLoop: Service {
             }
             try await requirePartitions()
             clusterID = cluster
-            workers = [:]
-            for partition in partitions { workers[partition.partition] = try await acquire(partition.partition) }
-            try await assign()
+            await stopLanes()
+            forgetLanes()
+            let setting = PartitionLane.Setting(
+                kafka: loop.kafka, configuration: loop.configuration, metrics: loop.metrics)
+            for part in partitions.map(\.partition) {
+                lanes[part] = PartitionLane(part, try await acquire(part), setting)
+            }
+            // The group's own consumer reads nothing.
+            try await consumer.assign([:])
+            for lane in lanes.values { await lane.start() }
             isAssigned = true
-            loop.owned.set(Set(workers.keys))
+            loop.owned.set(Set(lanes.keys))
             loop.context.logger.info(
-                "partitions assigned", metadata: ["kafka.partitions": "\(workers.keys.sorted())"])
+                "partitions assigned", metadata: ["kafka.partitions": "\(lanes.keys.sorted())"])
         }
 
         /// Another number of partitions puts deliveries on other partitions than their earlier events.
@@ -203,122 +247,35 @@ struct ProjectionLoop: Service {
             return worker
         }
 
-        private mutating func assign() async throws {
-            if ahead?.isAboutTheGroup == false { ahead = nil }
-            var offsets: [TopicPartition: StartOffset] = [:]
-            for (part, worker) in workers {
-                offsets[TopicPartition(topic: loop.configuration.source.name, partition: part)] = await worker.start
-            }
-            try await consumer.assign(offsets)
-            // Taking the partitions may have lasted: a stopped owner can hold one of them for a while.
-            for worker in workers.values { await worker.postponeTailDeadline() }
-        }
-
-        private mutating func project(_ batches: [Int32: [ReadStep.Piece]]) async throws {
-            let workers = self.workers
-            let (consumer, configuration, decoding) = (consumer, loop.configuration, loop.metrics.decoding)
-            let following = Task {
-                try await ReadStep.next(
-                    of: consumer, batchMax: configuration.batchMax, partitions: configuration.sourcePartitions,
-                    wait: .zero, decoding: decoding)
-            }
-            let restarted = try await withThrowingTaskGroup(of: Int32?.self) { group in
-                for (part, pieces) in batches {
-                    guard let worker = workers[part] else { continue }
-                    group.addTask {
-                        let outcome = try await worker.project(pieces) {
-                            try? await following.value.pieces[part]?.first?.batch
-                        }
-                        return outcome == .historyRestarted ? part : nil
-                    }
-                }
-                return try await group.reduce(into: [Int32]()) { list, part in if let part { list.append(part) } }
-            }
-            let next = try await following.value
-            if case .idle = next.step { ahead = nil } else { ahead = next }
-            try await restart(restarted, reason: "another record stands where ours was")
-            var advice: [TopicPartition: Int64] = [:]
-            for part in batches.keys {
-                guard let worker = workers[part] else { continue }
-                advice[TopicPartition(topic: loop.configuration.source.name, partition: part)] =
-                    await worker.ownership.nextOffset
-            }
-            try? await consumer.commit(advice)
-        }
-
         /// Ends the session: where one partition is made anew, the others may be as well, and only a new session checks
         /// the tail of each.
-        private func restart(_ parts: [Int32], reason: String) async throws {
-            guard !parts.isEmpty else { return }
-            for part in parts { _ = try await own(part, restart: reason) }
+        ///
+        /// - Parameter reasons: why the histories of these partitions count as restarted.
+        private func restart(_ reasons: [Int32: String]) async throws {
+            guard !reasons.isEmpty else { return }
+            await stopLanes()
+            for (part, reason) in reasons { _ = try await own(part, restart: reason) }
             throw HistoryRestarted()
-        }
-
-        private mutating func outOfRange(_ partition: TopicPartition) async throws {
-            guard let worker = workers[partition.partition] else { return }
-            let low = try await consumer.watermarks(partition, timeout: .seconds(5)).low
-            let nextOffset = await worker.ownership.nextOffset
-            if await worker.isAwaitingTail, low == nextOffset {
-                await worker.skipTailCheck()
-                try await assign()
-            } else if low > nextOffset {
-                try await restart(
-                    [partition.partition],
-                    reason: "retention overtook the projector: \(low - nextOffset) records are gone")
-            } else {
-                try await restart([partition.partition], reason: "the topic ends before the last projected record")
-            }
-        }
-
-        private func ended(_ partition: TopicPartition, _ nextOffset: Int64) async throws {
-            guard let worker = workers[partition.partition] else { return }
-            if await worker.isAwaitingTail, nextOffset < (await worker.ownership.nextOffset) {
-                try await restart([partition.partition], reason: "the topic ends before the last projected record")
-            } else {
-                try await worker.flush()
-            }
-        }
-
-        private func flush() async throws {
-            for worker in workers.values { try await worker.flush() }
         }
 
         /// Notices a broker that came back empty: nothing else would tell.
         private mutating func watch() async throws {
             let now = ContinuousClock.now
-            guard !workers.isEmpty else { return }
-            if now - lastTidy > loop.configuration.tidyInterval {
-                lastTidy = now
-                for worker in workers.values {
-                    try await worker.tidy(zombieHorizon: loop.configuration.zombieHorizon)
-                }
-            }
+            guard !lanes.isEmpty else { return }
             guard now - lastClusterCheck > loop.configuration.clusterCheck else { return }
             lastClusterCheck = now
             guard let cluster = try? await consumer.clusterID(timeout: .seconds(2)) else {
-                for worker in workers.values { await worker.postponeTailDeadline() }
+                for lane in lanes.values { await lane.noteSilence() }
                 return
             }
             guard cluster == clusterID else {
                 throw KafkaError(code: .transport, reason: "the broker is another cluster than before")
             }
-            try await restart(try await unreadableTails(), reason: "the last projected record cannot be read")
-        }
-
-        /// Partitions whose leader answers and still does not bring the last projected record. While there is no leader,
-        /// or none that answers, nothing is known about the topic.
-        private func unreadableTails() async throws -> [Int32] {
-            var overdue: [Int32] = []
-            for (part, worker) in workers where await worker.isAwaitingTail {
-                let partition = TopicPartition(topic: loop.configuration.source.name, partition: part)
-                do {
-                    _ = try await consumer.leaderWatermarks(partition, timeout: .seconds(1))
-                    if await worker.isTailOverdue { overdue.append(part) }
-                } catch is KafkaError {
-                    await worker.postponeTailDeadline()
-                }
+            var lost: [Int32: String] = [:]
+            for lane in lanes.values where try await lane.isTailLost() {
+                lost[lane.part] = "the last projected record cannot be read"
             }
-            return overdue
+            try await restart(lost)
         }
     }
 }

@@ -4,7 +4,7 @@ import Runtime
 struct ProjectorConfiguration: Sendable {
     static let batchMax = Setting<Int>.int(
         "projector.batch.max", default: 2000, in: 1...100_000,
-        doc: "most records of one transaction; up to four times as many are read ahead")
+        doc: "most records of one transaction; of each partition as many again are folded ahead")
     static let projection = Setting<String>.string(
         "projector.projection", default: ProjectionName.live.text,
         doc: "\(ProjectionName.live), or the name of a rebuild that 'rollcall rebuild start' made, projected from "

@@ -39,9 +39,8 @@ struct WorkerTelling: Sendable {
     }
 
     /// A blast with all its deliveries on one partition: the histories are told to a topic that has only one.
-    static func piece(_ records: some Collection<ConsumerRecord>) -> ReadStep.Piece {
-        let slice = ArraySlice(records)
-        return ReadStep.Piece(records: slice, batch: ReadBatch(slice, partitions: 1))
+    static func piece(_ records: some Collection<ConsumerRecord>) -> Piece {
+        Piece(ArraySlice(records), partitions: 1)
     }
 
     func run(using random: inout SeededGenerator) async throws {
@@ -62,8 +61,10 @@ struct WorkerTelling: Sendable {
             }
             var pieces = self.pieces(from: position, using: &random)
             let following = pieces.count > 1 && Bool.random(using: &random) ? pieces.removeLast().batch : nil
-            let outcome = try await worker.project(pieces) { following }
-            #expect(outcome == .projected, "\(name)")
+            for (index, piece) in pieces.enumerated() {
+                let next = index + 1 < pieces.count ? pieces[index + 1].batch : following
+                #expect(try await worker.project(piece) { next } == .projected, "\(name)")
+            }
             position += pieces.map(\.records.count).reduce(0, +)
             if Int.random(in: 0..<4, using: &random) == 0 { try await worker.flush() }
         }
@@ -71,9 +72,9 @@ struct WorkerTelling: Sendable {
         try await expectEveryVersion(upTo: worker.ownership.seq)
     }
 
-    private func pieces(from position: Int, using random: inout SeededGenerator) -> [ReadStep.Piece] {
+    private func pieces(from position: Int, using random: inout SeededGenerator) -> [Piece] {
         var rest = records[position...]
-        var pieces: [ReadStep.Piece] = []
+        var pieces: [Piece] = []
         for _ in 0..<Int.random(in: 1...4, using: &random) where !rest.isEmpty {
             let count = Int.random(in: 1...9, using: &random)
             pieces.append(Self.piece(rest.prefix(count)))
@@ -87,7 +88,7 @@ struct WorkerTelling: Sendable {
         let next = await zombie.ownership.nextOffset
         guard await !zombie.isAwaitingTail, next < records.count else { return }
         await #expect(throws: ProjectionStore.Fenced.self, "\(name)") {
-            _ = try await zombie.project([Self.piece(records[Int(next)...])]) { nil }
+            _ = try await zombie.project(Self.piece(records[Int(next)...])) { nil }
         }
     }
 
@@ -96,7 +97,7 @@ struct WorkerTelling: Sendable {
         let other = ConsumerRecord(
             topicPartition: ours.topicPartition, offset: ours.offset, timestampMs: ours.timestampMs, key: ours.key,
             value: ours.value, headers: [KafkaHeader(name: "ce_id", text: "another")])
-        let outcome = try await worker.project([Self.piece([other] + records[(position + 1)...])]) { nil }
+        let outcome = try await worker.project(Self.piece([other] + records[(position + 1)...])) { nil }
         #expect(outcome == .historyRestarted, "\(name)")
         #expect(await worker.isAwaitingTail)
     }
@@ -135,8 +136,8 @@ struct WorkerTelling: Sendable {
                 headers: event.attributes.headers.map { KafkaHeader(name: $0.name, text: $0.value) })
         }
         let promised = WorkerTelling.piece([try record(1, 2, "promised")])
-        _ = try await worker.project([WorkerTelling.piece([try record(0, 1, "first")])]) { promised.batch }
-        _ = try await worker.project([WorkerTelling.piece([try record(1, 3, "another")])]) { nil }
+        _ = try await worker.project(WorkerTelling.piece([try record(0, 1, "first")])) { promised.batch }
+        _ = try await worker.project(WorkerTelling.piece([try record(1, 3, "another")])) { nil }
         let told = try await pool.query("SELECT recipient_no FROM delivery_log ORDER BY seq").map { try $0[0].int32() }
         #expect(told == [1, 3])
         await pool.close()
