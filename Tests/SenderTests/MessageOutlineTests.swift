@@ -116,7 +116,9 @@ import Testing
             guard
                 var document = try? Self.document(
                     html: Int.random(in: 0..<9, using: &random) > 0 ? html : nil,
-                    text: Int.random(in: 0..<9, using: &random) > 0 ? text : nil, isTracked: isTracked)
+                    text: Int.random(in: 0..<9, using: &random) > 0 ? text : nil,
+                    subject: ["News for {{name}}", "{{id}}", "{{absent}}"].randomElement(using: &random) ?? "",
+                    isTracked: isTracked)
             else { continue }
             let outline = MessageOutline(document)
             for _ in 0..<2 {

@@ -1,5 +1,4 @@
 import Delivery
-import Mail
 import Signing
 
 /// The addresses in a message that are one delivery's own.
@@ -46,48 +45,5 @@ struct DeliveryLinks {
         octets.append(UInt8(ascii: "/"))
         let token = LinkToken(purpose: purpose, district: district, delivery: delivery, link: link)
         Base64URL.append(keys.signed(token), to: &octets)
-    }
-}
-
-extension MessageBody {
-    /// The body of one delivery.
-    func filled(_ values: MergedValues, _ links: DeliveryLinks, _ document: BlastDocument) -> MIMEBody {
-        var result: [UInt8] = []
-        result.reserveCapacity(size + size / 4 + 2048)
-        var line: [UInt8] = []
-        line.reserveCapacity(1024)
-        for segment in segments {
-            switch segment {
-            case .encoded(let octets): result += octets
-            case .mixed(let pieces, let continues):
-                line.removeAll(keepingCapacity: true)
-                for piece in pieces { Self.append(piece, values, links, document.links, to: &line) }
-                QuotedPrintable.append(line, to: &result, continues: continues)
-            }
-        }
-        QuotedPrintable.endText(&result)
-        return .quotedPrintable(result)
-    }
-
-    private static func append(
-        _ piece: BodyPiece, _ values: MergedValues, _ links: DeliveryLinks, _ tracked: [[UInt8]: Int16],
-        to line: inout [UInt8]
-    ) {
-        switch piece {
-        case .text(let text): line += text
-        case .value(let value): line += values[value]
-        case .personal(let link): links.append(link, to: &line)
-        case .click(let number): links.appendClick(number, to: &line)
-        case .openPixel: links.appendOpenPixel(to: &line)
-        case .address(let pieces):
-            let start = line.count
-            for piece in pieces { append(piece, values, links, tracked, to: &line) }
-            if let destination = TrackedLinks.destination(line[start...], isTemplate: false),
-                let number = tracked[destination]
-            {
-                line.removeSubrange(start...)
-                links.appendClick(number, to: &line)
-            }
-        }
     }
 }

@@ -18,45 +18,53 @@ struct MergedValue: Sendable {
     let isEscaped: Bool
 }
 
-/// A body in the order of its pieces, and in quoted-printable where it is the same for everybody.
+/// A body in the order in which it is written, in quoted-printable where it is the same for everybody.
 ///
 /// It is cut where a line begins: behind a line end, or behind a soft line break that is put in for it beside a long
 /// text. So no cut needs to know what a merge value before it did to the line.
 struct MessageBody: Sendable {
-    enum Segment: Sendable {
-        case encoded([UInt8])
-        /// - Parameter continues: the next segment goes on in the same line.
-        case mixed([BodyPiece], continues: Bool)
+    /// Ranges are of `octets`: a step refers to nothing that would have to be counted for every message.
+    enum Step: Sendable {
+        /// Lines that are encoded already.
+        case lines(Range<Int>)
+        case text(Range<Int>)
+        case value(MergedValue)
+        case personal(PersonalLink)
+        case click(Int16)
+        case openPixel
+        case addressBegins
+        case addressEnds
+        /// What came since the last lines is to be encoded.
+        /// - Parameter continues: what follows goes on in the same line.
+        case lineEnds(continues: Bool)
     }
 
     /// From how many octets on a text is worth a soft line break.
     private static let longText = 160
 
-    private(set) var segments: [Segment] = []
-    /// Octets that are the same for everybody.
-    private(set) var size = 0
-    private var line: [BodyPiece] = []
+    private(set) var steps: [Step] = []
+    private(set) var octets: [UInt8] = []
+    private var isInLine = false
 
     init(_ pieces: [BodyPiece]) {
         for (index, piece) in pieces.enumerated() {
             if case .text(let text) = piece {
                 append(text, isLast: index == pieces.count - 1)
             } else {
-                line.append(piece)
+                append(piece)
             }
         }
         endLine(continues: false)
     }
 
     private mutating func append(_ text: [UInt8], isLast: Bool) {
-        size += text.count
         var rest = text[...]
-        if !line.isEmpty {
+        if isInLine {
             let head = text.firstIndex(of: 0x0A).map { $0 + 1 } ?? text.count
             if head >= Self.longText {
                 endLine(continues: true)
             } else {
-                line.append(.text(Array(text[..<head])))
+                append(.text(Array(text[..<head])))
                 rest = text[head...]
                 guard text[head - 1] == 0x0A else { return }
                 endLine(continues: false)
@@ -69,20 +77,68 @@ struct MessageBody: Sendable {
             encode(rest, continues: true)
         } else {
             encode(rest[..<tail], continues: false)
-            if tail < rest.endIndex { line.append(.text(Array(rest[tail...]))) }
+            if tail < rest.endIndex { append(.text(Array(rest[tail...]))) }
+        }
+    }
+
+    private mutating func append(_ piece: BodyPiece) {
+        isInLine = true
+        switch piece {
+        case .text(let text):
+            steps.append(.text(octets.count..<(octets.count + text.count)))
+            octets += text
+        case .value(let value): steps.append(.value(value))
+        case .personal(let link): steps.append(.personal(link))
+        case .click(let number): steps.append(.click(number))
+        case .openPixel: steps.append(.openPixel)
+        case .address(let pieces):
+            steps.append(.addressBegins)
+            for piece in pieces { append(piece) }
+            steps.append(.addressEnds)
         }
     }
 
     private mutating func encode(_ text: ArraySlice<UInt8>, continues: Bool) {
         guard !text.isEmpty else { return }
-        var octets: [UInt8] = []
+        let start = octets.count
         QuotedPrintable.append(Array(text), to: &octets, continues: continues)
-        segments.append(.encoded(octets))
+        steps.append(.lines(start..<octets.count))
     }
 
     private mutating func endLine(continues: Bool) {
-        guard !line.isEmpty else { return }
-        segments.append(.mixed(line, continues: continues))
-        line = []
+        guard isInLine else { return }
+        steps.append(.lineEnds(continues: continues))
+        isInLine = false
+    }
+
+    /// The body of one delivery.
+    func filled(_ values: MergedValues, _ links: DeliveryLinks, _ document: BlastDocument) -> MIMEBody {
+        var result: [UInt8] = []
+        result.reserveCapacity(octets.count + octets.count / 4 + 2048)
+        var line: [UInt8] = []
+        line.reserveCapacity(1024)
+        var address = 0
+        for step in steps {
+            switch step {
+            case .lines(let range): result += octets[range]
+            case .text(let range): line += octets[range]
+            case .value(let value): line += values[value]
+            case .personal(let link): links.append(link, to: &line)
+            case .click(let number): links.appendClick(number, to: &line)
+            case .openPixel: links.appendOpenPixel(to: &line)
+            case .addressBegins: address = line.count
+            case .addressEnds:
+                guard let destination = TrackedLinks.destination(line[address...], isTemplate: false),
+                    let number = document.links[destination]
+                else { continue }
+                line.removeSubrange(address...)
+                links.appendClick(number, to: &line)
+            case .lineEnds(let continues):
+                QuotedPrintable.append(line, to: &result, continues: continues)
+                line.removeAll(keepingCapacity: true)
+            }
+        }
+        QuotedPrintable.endText(&result)
+        return .quotedPrintable(result)
     }
 }

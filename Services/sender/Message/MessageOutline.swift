@@ -11,8 +11,23 @@ import Signing
 struct MessageOutline: Sendable {
     /// One part as it counts for the content's identity: links are as they are written, personal ones stand-ins.
     private struct Part: Sendable {
-        var octets = 0
-        var pieces: [BodyPiece] = []
+        var octets: [UInt8] = []
+        /// Each behind how many of the octets it stands.
+        var values: [(end: Int, value: MergedValue)] = []
+
+        func size(_ values: MergedValues) -> Int {
+            self.values.reduce(octets.count) { $0 + values[$1.value].count }
+        }
+
+        func append(_ values: MergedValues, to content: inout ContentHash) {
+            var start = 0
+            for (end, value) in self.values {
+                content.append(octets[start..<end])
+                content.append(values[value][...])
+                start = end
+            }
+            content.append(octets[start...])
+        }
     }
 
     /// A template that asks for more values than this is not worth it: each is searched in turn.
@@ -65,51 +80,29 @@ struct MessageOutline: Sendable {
             !bare.contains(where: { texts[$0].contains(where: Self.isMarkup) })
         else { return nil }
         let values = MergedValues(texts)
-        let sizes = parts.map { part in
-            part.pieces.reduce(part.octets) { size, piece in
-                if case .value(let value) = piece { size + values[value].count } else { size }
-            }
-        }
+        let sizes = parts.map { $0.size(values) }
         var content = ContentHash(capacity: sizes.reduce(64, +))
+        var subject: Range<Int>?
         for (part, size) in zip(parts, sizes) {
             content.begin(octets: size)
-            for piece in part.pieces {
-                switch piece {
-                case .text(let text): content.append(text)
-                case .value(let value): content.append(values[value])
-                default: break
-                }
-            }
+            subject = subject ?? content.octets.count..<(content.octets.count + size)
+            part.append(values, to: &content)
         }
         if let standIns, PersonalLink.count(in: content.octets) != standIns { return nil }
-        var subject: [UInt8] = []
-        for piece in parts[0].pieces {
-            switch piece {
-            case .text(let text): subject += text
-            case .value(let value): subject += values[value]
-            default: break
-            }
-        }
-        return (values, String(decoding: subject, as: UTF8.self), content)
+        return (values, String(decoding: content.octets[subject ?? 0..<0], as: UTF8.self), content)
     }
 
     private static func part(_ template: PlainTemplate?, _ names: [String]) -> Part {
         guard let template else { return Part() }
         var part = Part()
-        var run: [UInt8] = []
         for piece in pieces(of: template, 0..<template.octets.count, names) {
             switch piece {
-            case .text(let text): run += text
-            case .personal(let link): run += link.standIn.utf8
-            default:
-                if !run.isEmpty { part.pieces.append(.text(run)) }
-                part.octets += run.count
-                run = []
-                part.pieces.append(piece)
+            case .text(let text): part.octets += text
+            case .personal(let link): part.octets += link.standIn.utf8
+            case .value(let value): part.values.append((part.octets.count, value))
+            default: break
             }
         }
-        if !run.isEmpty { part.pieces.append(.text(run)) }
-        part.octets += run.count
         return part
     }
 

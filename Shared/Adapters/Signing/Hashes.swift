@@ -21,7 +21,7 @@ public struct ContentHash: Sendable {
         for part in [subject, text ?? "", html ?? ""] {
             let bytes = Array(part.utf8)
             hash.begin(octets: bytes.count)
-            hash.append(bytes)
+            hash.append(bytes[...])
         }
         return hash.finish()
     }
@@ -35,7 +35,7 @@ public struct ContentHash: Sendable {
         octets.append(UInt8(ascii: ":"))
     }
 
-    public mutating func append(_ piece: [UInt8]) { octets += piece }
+    public mutating func append(_ piece: ArraySlice<UInt8>) { octets += piece }
 
     public func finish() -> [UInt8] { SHA256Digest.of(octets) }
 }
