@@ -70,8 +70,9 @@ struct HandOver: Sendable {
         rates.sawOutcome(
             of: SendRates.domain(of: wired.message.envelope.recipient),
             isRefusedForNow: settlement.asksForLess && !outcome.isRelayAskingForLess)
-        await writer.settle(settlement, of: wired)
-        metrics.settled(settlement.state)
-        metrics.wireTime.observe(wired.wiredAt.duration(to: .now))
+        writer.settle(settlement, of: wired) { [metrics, state = settlement.state] in
+            metrics.settled(state)
+            metrics.wireTime.observe(wired.wiredAt.duration(to: .now))
+        }
     }
 }

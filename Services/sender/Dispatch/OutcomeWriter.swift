@@ -2,6 +2,7 @@ import Delivery
 import Logging
 import Postgres
 import Runtime
+import Synchronization
 
 /// Writes how attempts ended; outcomes that arrive while a write is under way go out together in the next one.
 ///
@@ -13,7 +14,7 @@ actor OutcomeWriter {
     private static let patience = Duration.milliseconds(5)
 
     /// The machine says what a late answer may still change. What is taken back must have been written under the same
-    /// token.
+    /// token. Claims change in key order, as in WIRE, so that two statements hardly ever wait for each other.
     private static let settle = DayStatement { day in
         """
         WITH outcome AS MATERIALIZED (
@@ -54,7 +55,7 @@ actor OutcomeWriter {
         let settlement: Settlement
         /// Nil for what was taken back, of which there is no news.
         let wired: WiredMessage?
-        let continuation: CheckedContinuation<Void, Never>
+        let finished: @Sendable () -> Void
 
         var day: Int64 { DayStatement.day(of: settlement.delivery.blast) }
     }
@@ -72,6 +73,7 @@ actor OutcomeWriter {
     private let slots: HandOverSlots
     private let reporter: OutcomeReporter?
     private let logger: Logger
+    private let arrived = Mutex<[Entry]>([])
     private var pending: [Entry] = []
     private var isWriting = false
     private var isWaiting = false
@@ -85,11 +87,31 @@ actor OutcomeWriter {
     }
 
     /// Returns once the outcome is committed and its slot given back.
-    func settle(_ settlement: Settlement, of wired: WiredMessage?) async {
+    nonisolated func settle(_ settlement: Settlement, of wired: WiredMessage?) async {
         await withCheckedContinuation { continuation in
-            pending.append(Entry(settlement: settlement, wired: wired, continuation: continuation))
-            if !isWriting { beginOrWait() }
+            settle(settlement, of: wired) { continuation.resume() }
         }
+    }
+
+    /// Returns at once.
+    ///
+    /// - Parameter finished: called once the outcome is committed and its slot given back; must not block.
+    nonisolated func settle(
+        _ settlement: Settlement, of wired: WiredMessage?, finished: @escaping @Sendable () -> Void
+    ) {
+        let isFirst = arrived.withLock { arrived in
+            arrived.append(Entry(settlement: settlement, wired: wired, finished: finished))
+            return arrived.count == 1
+        }
+        if isFirst { Task { await takeArrived() } }
+    }
+
+    private func takeArrived() {
+        pending += arrived.withLock { arrived in
+            defer { arrived = [] }
+            return arrived
+        }
+        if !isWriting { beginOrWait() }
     }
 
     /// Half of what is under way is company enough.
@@ -118,7 +140,7 @@ actor OutcomeWriter {
             for channel in Channel.allCases {
                 slots.release(batch.count { $0.settlement.channel == channel }, of: channel)
             }
-            for entry in batch { entry.continuation.resume() }
+            for entry in batch { entry.finished() }
             await report(batch, written)
             if pending.count * 2 < slots.inUse { break }
         }
