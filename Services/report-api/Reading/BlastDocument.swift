@@ -74,6 +74,11 @@ struct BlastDocument: Sendable {
     var isPast = false
     let district: District
 
+    /// Whom readers of its mail see; nil of text messages alone.
+    var sender: String? {
+        fromAddress.isEmpty ? nil : fromName.map { "\($0) <\(fromAddress)>" } ?? fromAddress
+    }
+
     var title: String { "Email Blast :: \(subject)" }
 
     /// Deliveries of which more is to be expected.

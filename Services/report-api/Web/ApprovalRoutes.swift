@@ -34,7 +34,7 @@ struct ApprovalRoutes: Sendable {
         values["subject"] = document.subject
         values["audience"] = counted(document.counts.total, "recipient", "recipients")
         values["requestedBy"] = document.waiting.requestedBy ?? "somebody"
-        values["from"] = document.fromName.map { "\($0) <\(document.fromAddress)>" } ?? document.fromAddress
+        values["from"] = document.sender
         values["sendAt"] = document.waiting.sendAt.map { times.values($0) }
         return site.page("approve", values)
     }

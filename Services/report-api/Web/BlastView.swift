@@ -82,11 +82,11 @@ struct BlastView: Sendable {
     var surroundings: PageValues {
         var values: PageValues = [
             "id": document.id.description, "subject": document.subject, "emergency": document.isEmergency,
-            "from": document.fromName.map { "\($0) <\(document.fromAddress)>" } ?? document.fromAddress,
             "when": when, "liveURL": url("/live", status: status, text: query.text, cursor: cursor),
             "isFiltered": status != nil || query.text != nil, "clearURL": url(), "q": query.text ?? "",
             "asOf": times.precise(document.asOf),
         ]
+        values["from"] = document.sender
         values["school"] = document.school
         values["parent"] = document.parent?.description
         values["children"] = document.children.map { child -> PageValues in ["id": child] }
