@@ -187,15 +187,25 @@ class Bench:
 
     def run_peer(self, template, events):
         database = self.fresh_database(template)
-        answer = subprocess.run(
-            [sys.executable, os.path.join(HERE, "peer.py"), str(events)], env=self.environment(database) | {
-                "PYTHONPATH": HERE, "PYTHONWARNINGS": "ignore"}, stdout=subprocess.PIPE, cwd=self.state, text=True, check=True).stdout
-        result = json.loads(answer.splitlines()[-1])
+        environment = self.environment(database) | {"PYTHONPATH": HERE, "PYTHONWARNINGS": "ignore"}
+        with open(os.path.join(self.state, "log", "bench-peer.log"), "wb") as log, subprocess.Popen(
+                [sys.executable, os.path.join(HERE, "peer.py"), str(events)], env=environment, cwd=self.state,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as peer:
+            meter, result = None, None
+            for line in peer.stdout:
+                if line == "began\n":
+                    meter = Meter(self.postgres, self.broker, peer=peer.pid)
+                elif line.startswith("{"):
+                    result, parts = json.loads(line), meter.stop()[1]
+                    break
+            peer.stdin.close()
+        if result is None:
+            raise SystemExit("bench: the peer ended early")
         with psycopg.connect(self.conninfo(database)) as connection:
             stored = connection.execute("SELECT count(*) FROM peer_status").fetchone()[0]
         if stored != events // 3:
             raise SystemExit(f"bench: the peer stored {stored} rows instead of {events // 3}")
-        return {"rate": events / result["seconds"], "seconds": result["seconds"], "events": events, "parts": {},
+        return {"rate": events / result["seconds"], "seconds": result["seconds"], "events": events, "parts": parts,
                 "memory": []}
 
     # The table.

@@ -1,4 +1,5 @@
-"""The peer: QuixStreams with its PostgreSQL sink, an upsert on the key. Prints rows and seconds from the first row on."""
+"""The peer: QuixStreams with its PostgreSQL sink, an upsert on the key. Says when the first row comes, prints rows and
+seconds from there on, and stays until its standard input ends."""
 import json
 import os
 import sys
@@ -25,6 +26,7 @@ began = []
 def row(value, key, timestamp, headers):
     if not began:
         began.append(time.monotonic())
+        print("began", flush=True)
     return {"delivery_id": key.decode() if isinstance(key, bytes) else key, "fact": value["fact"],
             "district": value["district"], "evidence": value["evidence"], "changed_at": timestamp}
 
@@ -32,4 +34,5 @@ def row(value, key, timestamp, headers):
 topic = application.topic(EVENTS, value_deserializer="json")
 application.dataframe(topic).apply(row, metadata=True).sink(sink)
 application.run(count=count, timeout=120)
-print(json.dumps({"rows": count, "seconds": time.monotonic() - began[0]}))
+print(json.dumps({"rows": count, "seconds": time.monotonic() - began[0]}), flush=True)
+sys.stdin.read()

@@ -95,8 +95,8 @@ class Projector:
 class Meter:
     """Processor seconds by part between two moments."""
 
-    def __init__(self, postgres, broker, projectors=()):
-        self.postgres, self.broker, self.projectors = postgres, broker, projectors
+    def __init__(self, postgres, broker, projectors=(), peer=None):
+        self.postgres, self.broker, self.projectors, self.peer = postgres, broker, projectors, peer
         self.at = self.parts = None
         self.start()
 
@@ -121,6 +121,8 @@ class Meter:
                     part = "other"
                 parts[part] = parts.get(part, 0.0) + seconds
             parts["other"] = parts.get("other", 0.0) - staged
+        if self.peer:
+            parts["other"] = stat(f"/proc/{self.peer}/stat")[2]
         return parts
 
     def start(self):
