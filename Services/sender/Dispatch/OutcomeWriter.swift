@@ -11,7 +11,7 @@ import Synchronization
 actor OutcomeWriter {
     private static let batchMax = 500
     /// How long the first outcome may wait for company: a write costs about the same for one as for twenty.
-    private static let patience = Duration.milliseconds(5)
+    private static let patience = Duration.milliseconds(2)
 
     /// The machine says what a late answer may still change. What is taken back must have been written under the same
     /// token. Claims change in key order, as in WIRE, so that two statements hardly ever wait for each other.
