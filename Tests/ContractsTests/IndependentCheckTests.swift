@@ -82,22 +82,79 @@ import Testing
         ])
     func `a captured record that breaks the contract is reported`(old: String, new: String, fault: String) async throws
     {
-        let example = try #require(
-            try `The public contract`.examples().first { $0.name == "delivery-status-late-bounce.json" })
+        let example = try Self.captured
         let text = String(decoding: try example.octets, as: UTF8.self)
         try #require(text.contains(old))
         for (value, status) in [(text, Int32(0)), (text.replacing(old, with: new), 1)] {
-            try await ContractFiles.withTemporaryFolder { folder in
-                let record: [String: Any] = [
-                    "topic": example.topic, "partition": 0, "offset": 0, "key": example.key,
-                    "headers": example.headers.map { [$0.key, $0.value] },
-                    "value_base64": Data(value.utf8).base64EncodedString(),
-                ]
-                try JSONSerialization.data(withJSONObject: record).write(to: folder.appending(path: "x.ndjson"))
-                let result = try await ContractFiles.validate("--captured", folder.path)
-                #expect(result.status == status, "\(result.output)")
-                if status != 0 { #expect(result.output.contains(fault), "\(result.output)") }
-            }
+            let result = try await judged(example, headers: example.headers, value: value)
+            #expect(result.status == status, "\(result.output)")
+            if status != 0 { #expect(result.output.contains(fault), "\(result.output)") }
+        }
+    }
+
+    private static var captured: `The public contract`.Example {
+        get throws {
+            try #require(try `The public contract`.examples().first { $0.name == "delivery-status-late-bounce.json" })
+        }
+    }
+
+    private func judged(
+        _ example: `The public contract`.Example, headers: [String: String], value: String
+    ) async throws -> TestKit.Command.Result {
+        let record: [String: Any] = [
+            "topic": example.topic, "partition": 0, "offset": 0, "key": example.key,
+            "headers": headers.map { [$0.key, $0.value] }, "value_base64": Data(value.utf8).base64EncodedString(),
+        ]
+        var result: TestKit.Command.Result?
+        try await ContractFiles.withTemporaryFolder { folder in
+            try JSONSerialization.data(withJSONObject: record).write(to: folder.appending(path: "x.ndjson"))
+            result = try await ContractFiles.validate("--captured", folder.path)
+        }
+        return try #require(result)
+    }
+
+    /// One damage each to the headers of a record that is right; `nil` removes one.
+    @Test(
+        arguments: [
+            ("ce_id", nil, "reads id as"), ("ce_id", "", "must not be None or empty"),
+            ("ce_time", nil, "reads time as"), ("ce_time", "yesterday", "refuses it: "),
+            ("ce_time", "2026-11-21T08:15:30.250000", "must be timezone aware"),
+            ("ce_specversion", nil, "reads specversion as"), ("ce_specversion", "2.0", "must be '1.0'"),
+            ("ce_source", nil, "refuses it: "), ("ce_type", nil, "refuses it: "),
+            ("ce_some-thing", "x", "should only contain lowercase letters and numbers"),
+        ] as [(String, String?, String)])
+    func `the CloudEvents SDK reads every record, and reports one whose attributes are wrong`(
+        name: String, damage: String?, fault: String
+    ) async throws {
+        let example = try Self.captured
+        let text = String(decoding: try example.octets, as: UTF8.self)
+        var headers = example.headers
+        headers[name] = damage
+        let result = try await judged(example, headers: headers, value: text)
+        let reports = result.output.split(separator: "\n").filter { $0.contains("the CloudEvents SDK") }
+        #expect(result.status == 1 && reports.contains { $0.contains(fault) }, "\(result.output)")
+    }
+
+    /// One damage each that is right YAML and leaves every reference whole.
+    @Test(
+        arguments: [
+            ("\n  title: Rollcall\n", "\n", "$.info: 'title' is a required property"),
+            ("asyncapi: 3.0.0", "asyncapi: 3.0.1", "$.asyncapi: '3.0.0' was expected"),
+            ("partitions: 4", "partitions: '4'", "'4' is not of type 'integer'"),
+            ("          - compact\n", "          - compress\n", "'compress' is not one of"),
+            ("action: receive", "action: read", "'read' is not one of ['send', 'receive']"),
+            ("      contentType: ", "      contenttype: ", "'contenttype' does not match any"),
+        ])
+    func `AsyncAPI's own schema reports what asyncapi.yaml must not say`(old: String, new: String, fault: String)
+        async throws
+    {
+        try await ContractFiles.withTemporaryFolder { folder in
+            let text = try String(contentsOf: ContractFiles.folder.appending(path: "asyncapi.yaml"), encoding: .utf8)
+            try #require(text.contains(old))
+            let file = folder.appending(path: "asyncapi.yaml")
+            try text.replacing(old, with: new).write(to: file, atomically: true, encoding: .utf8)
+            let result = try await ContractFiles.validate("--api", file.path)
+            #expect(result.status == 1 && result.output.contains(fault), "\(result.output)")
         }
     }
 

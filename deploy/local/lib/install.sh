@@ -22,7 +22,7 @@ package_installed() { # NAME
 suitable_python() {
     local python
     for python in /usr/bin/python3 python3; do
-        "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || continue
+        "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
         command -v "$python"
         return 0
     done
@@ -83,7 +83,7 @@ install_packages() { # NAME…
 
 make_environment() { # LOG
     local log=$1 python library code=0
-    python=$(suitable_python) || fail "$exit_unavailable" "no Python 3.10 or later that can make environments"
+    python=$(suitable_python) || fail "$exit_unavailable" "no Python 3.11 or later that can make environments"
     say "install: making $venv ($(tr '\n' ' ' <"$requirements"))"
     rm -rf -- "$venv"
     step "$log" "$python" -m venv "$venv" || fail_step "making $venv" "python exited with $?" "$log"
