@@ -127,9 +127,17 @@ def first_delivery(blasts, numbers):
     return blasts[24:40], int.from_bytes(numbers[24:28], "big")
 
 
+def written(statements):
+    """The deliveries of a batch. None is read for the batch after it: their states are known from this one. So a reading
+    is the batch's own where it names one of them, and a batch may have none."""
+    blasts, numbers = next(values[2:4] for sql, _, values, _ in statements if b"INTO delivery_log" in sql)
+    return {(blasts[at * 20 + 24: at * 20 + 40], int.from_bytes(numbers[at * 8 + 24: at * 8 + 28], "big"))
+            for at in range((len(numbers) - 20) // 8)}
+
+
 class Tape:
     """What one run committed: first the taking of partitions, then the batches of each partition in order, each with the
-    reading of states that was done for it.
+    reading of states that was done for it, if any.
 
     `part_of` tells the partition of a delivery: a reading does not name it."""
 
@@ -148,9 +156,11 @@ class Tape:
         for part, batches in self.batches.items():
             batches.sort(key=lambda batch: batch[0])
             reads = [read for _, read in sorted(readings.get(part, []), key=lambda reading: reading[0])]
-            if len(reads) != len(batches):
-                raise SystemExit(f"bench: {len(batches)} batches of partition {part} but {len(reads)} readings of states")
-            self.batches[part] = list(zip(reads, (statements for _, statements in batches)))
+            self.batches[part] = [
+                ([reads.pop(0)] if reads and first_delivery(*reads[0][2]) in written(statements) else [], statements)
+                for _, statements in batches]
+            if reads:
+                raise SystemExit(f"bench: {len(reads)} readings of states of partition {part} belong to no batch")
 
     @property
     def batch_count(self):
@@ -195,7 +205,7 @@ class Loop:
 
 def replay_partition(conninfo, batches, start, end, answers):
     loop = Loop(conninfo)
-    ready = [(loop.bound(statements), loop.bound([reading])) for reading, statements in batches]
+    ready = [(loop.bound(statements), loop.bound(reading)) for reading, statements in batches]
     start.wait()
     began = time.monotonic()
     for statements, reading in ready:
