@@ -128,8 +128,8 @@ def first_delivery(blasts, numbers):
 
 
 def written(statements):
-    """The deliveries of a batch. None is read for the batch after it: their states are known from this one. So a reading
-    is the batch's own where it names one of them, and a batch may have none."""
+    """The deliveries of a batch. None is read for the batch after it: their states are known from this one. So a
+    reading is the batch's own where it names one of them, and a batch may have none."""
     blasts, numbers = next(values[2:4] for sql, _, values, _ in statements if b"INTO delivery_log" in sql)
     return {(blasts[at * 20 + 24: at * 20 + 40], int.from_bytes(numbers[at * 8 + 24: at * 8 + 28], "big"))
             for at in range((len(numbers) - 20) // 8)}
