@@ -189,6 +189,7 @@ CREATE TABLE daily_table (
 );
 
 -- Creates the missing partitions of every daily table for the days from..to (UTC). Idempotent; returns how many.
+-- Attached rather than created in place: that lets statements on the tables go on, and cannot wait in a circle with them.
 CREATE FUNCTION ensure_partitions(from_day date, to_day date) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
 DECLARE
@@ -204,9 +205,10 @@ BEGIN
         FOR day IN SELECT generate_series(from_day, to_day, interval '1 day')::date LOOP
             part := format('%s_%s', daily.name, to_char(day, 'YYYYMMDD'));
             CONTINUE WHEN to_regclass(format('rollcall.%I', part)) IS NOT NULL;
-            EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L) %s', part, daily.name,
+            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL) %s', part, daily.name, daily.storage);
+            EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', daily.name, part,
                            uuid_floor(day::timestamp AT TIME ZONE 'UTC'),
-                           uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC'), daily.storage);
+                           uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC'));
             FOREACH trigger_name IN ARRAY daily.always_triggers LOOP
                 EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER %I', part, trigger_name);
             END LOOP;
