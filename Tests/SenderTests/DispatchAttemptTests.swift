@@ -157,6 +157,24 @@ struct DispatchAttemptTests {
         await rig.close()
     }
 
+    @Test func `evidence waits until the doubt is said, from its row or by its sender`() async throws {
+        let rig = try await DispatchRig.make("untold")
+        let blast = try await rig.blast(["a", "b"])
+        _ = try await rig.verdicts(DispatchWireTests.entries(rig, ["a", "b"]), blast)
+        for number in 1...2 { try await rig.settle(blast, Int32(number), .inDoubt) }
+        try await rig.change("UPDATE attempt SET reported_at = now() WHERE recipient_no = 2 AND blast_id = $1", blast)
+        try await rig.change(
+            "INSERT INTO attempt_report (blast_ids, recipient_nos, attempt_nos) SELECT ARRAY[$1], '{2}', '{1}'", blast)
+        _ = try await rig.owner.query("UPDATE delivery_status SET facts = facts | (1::bigint << 30)")
+        _ = try await Self.reaper(rig).reap()
+        #expect(try await rig.attempts(blast) == ["1/1 in_doubt 18", "2/1 in_doubt 18"])
+        try await rig.change("UPDATE attempt SET reported_at = now() WHERE recipient_no = 1 AND blast_id = $1", blast)
+        _ = try await rig.owner.query("DELETE FROM attempt_report")
+        _ = try await Self.reaper(rig).reap()
+        #expect(try await rig.attempts(blast) == ["1/1 resolved_sent 20", "2/1 resolved_sent 20"])
+        await rig.close()
+    }
+
     @Test func `old doubt follows the declared policy: unknown, or one more attempt that no claim stops`() async throws
     {
         let rig = try await DispatchRig.make("policy")

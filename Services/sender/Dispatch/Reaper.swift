@@ -48,12 +48,18 @@ struct Reaper: Sendable {
         )
         SELECT count(*) AS n FROM doubted
         """
+    /// Evidence waits until the doubt itself is said: the row's fact would take its place.
     static let resolveByEvidence = """
         WITH proven AS MATERIALIZED (
             SELECT a.blast_id, a.recipient_no, a.attempt_no
               FROM attempt a
               JOIN delivery_status s ON s.blast_id = a.blast_id AND s.recipient_no = a.recipient_no
              WHERE a.state = 'in_doubt' AND \(AttemptMachine.admits(.proven, "a")) AND s.facts & $1 <> 0
+               AND a.reported_at IS NOT NULL
+               AND NOT EXISTS (SELECT FROM attempt_report r, unnest(r.blast_ids, r.recipient_nos, r.attempt_nos)
+                                                             AS u (blast_id, recipient_no, attempt_no)
+                                WHERE u.blast_id = a.blast_id AND u.recipient_no = a.recipient_no
+                                  AND u.attempt_no = a.attempt_no)
              LIMIT $2
                FOR UPDATE OF a SKIP LOCKED
         )
