@@ -67,6 +67,8 @@ class Scripted(http.server.BaseHTTPRequestHandler):
             out.write(json.dumps({"path": self.path, "to": to, "body": request}) + "\n")
         if "hang" in to or to.endswith("0000"):
             time.sleep(3600)
+        if "slow" in to:
+            time.sleep(0.2)
         if "drop" in to or to.endswith("0001"):
             self.close_connection = True
             return

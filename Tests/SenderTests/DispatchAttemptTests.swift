@@ -41,10 +41,10 @@ struct DispatchAttemptTests {
         let queue = RetryQueue(database: rig.dispatch, guardFreshness: .seconds(10))
         #expect(try await queue.blastsWithDue(limit: 8).map(\.blast) == [blast])
         let wire = Wire(database: rig.dispatch, leaseMargin: .seconds(1), guardFreshness: .seconds(10))
-        let result = try await queue.pull(upTo: 10, of: blast) { due, connection in
+        let result = try await queue.pull(upTo: 10, of: blast, over: Channel.allCases) { due, connection in
             #expect(due.map(\.deferrals) == [1])
             // While one sender holds the row another one passes it over.
-            let other = try await queue.pull(upTo: 10, of: blast) { _, _ in .paused }
+            let other = try await queue.pull(upTo: 10, of: blast, over: Channel.allCases) { _, _ in .paused }
             #expect(other == .decided([]))
             return try await wire.write(
                 [rig.entry(1, "a", attempt: 2)], of: blast, rig.lease, on: connection)

@@ -72,7 +72,7 @@ struct DispatchQueueTests {
         #expect(try await queue.blastsWithDue(limit: 8).isEmpty)
         try await rig.change("UPDATE blast SET \(change) WHERE blast_id = $1", blast)
         #expect(try await queue.blastsWithDue(limit: 8).map(\.blast) == [blast])
-        _ = try await queue.pull(upTo: 10, of: blast) { due, connection in
+        _ = try await queue.pull(upTo: 10, of: blast, over: Channel.allCases) { due, connection in
             try await wire.write(
                 due.map { rig.entry($0.recipient.number, "a", attempt: $0.attempt + 1) }, of: blast, rig.lease,
                 on: connection)

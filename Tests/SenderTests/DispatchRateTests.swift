@@ -139,7 +139,7 @@ struct DispatchRateTests {
         _ = try await rig.verdicts([rig.entry(1, "a@slow.example")], blast)
         try await rig.settle(blast, 1, .withdrawn)
         let retries = RetryQueue(database: rig.dispatch, guardFreshness: .seconds(10))
-        _ = try await retries.pull(upTo: 10, of: blast) { due, connection in
+        _ = try await retries.pull(upTo: 10, of: blast, over: Channel.allCases) { due, connection in
             try await retries.postpone(due, of: blast, for: .seconds(60), on: connection)
             return .decided([])
         }

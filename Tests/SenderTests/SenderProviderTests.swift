@@ -170,6 +170,51 @@ struct SenderProviderTests {
         }
     }
 
+    @Test func `an emergency goes before the mail that waits for a slow provider, beside text messages as well`()
+        async throws
+    {
+        try await Self.with("front") { stack, processes, peers in
+            let settings = Self.sms(peers).merging(Self.ses(peers, peers.scripted, secret: "any")) { $1 }
+                .merging(["ROLLCALL_SES_CONNECTIONS": "2"]) { $1 }
+            let rig = try await SenderProcessRig.make("front_provider", on: stack, processes, smtpPort: 1, settings)
+            let run = UUID().uuidString.lowercased()
+            try await Self.blast((1...120).map { "slow\($0).\(run)@home.example" }, on: rig, channels: "email,sms")
+            let sender = try rig.start()
+            let accepted =
+                "SELECT count(*) AS n FROM attempt a JOIN blast b USING (blast_id) WHERE a.state = 'accepted'"
+            try await eventually("the list is under way", within: .seconds(60)) { try await rig.count(accepted) > 8 }
+            _ = try await rig.dispatch.blast((1...4).map { "now\($0).\(run)@home.example" }, isEmergency: true)
+            try await eventually("the emergency is through", within: .seconds(60)) {
+                try await rig.count("\(accepted) AND b.class = 'emergency'") == 4
+            }
+            #expect(try await rig.count("\(accepted) AND b.class = 'general'") < 100)
+            try await sender.kill()
+            await rig.dispatch.close()
+        }
+    }
+
+    @Test func `retries go on while a list takes every slot of their channel`() async throws {
+        try await Self.with("again") { stack, processes, peers in
+            let settings = Self.sms(peers).merging(Self.ses(peers, peers.scripted, secret: "any")) { $1 }
+                .merging(["ROLLCALL_SES_CONNECTIONS": "2"]) { $1 }
+            let rig = try await SenderProcessRig.make("again_provider", on: stack, processes, smtpPort: 1, settings)
+            let run = UUID().uuidString.lowercased()
+            let earlier = try await rig.dispatch.blast(["again.\(run)@home.example"])
+            _ = try await rig.dispatch.verdicts([rig.dispatch.entry(1, "again.\(run)@home.example")], earlier)
+            try await rig.dispatch.settle(earlier, 1, .deferred)
+            try await rig.dispatch.change("UPDATE attempt SET next_at = now() WHERE blast_id = $1", earlier)
+            try await Self.blast((1...120).map { "slow\($0).\(run)@home.example" }, on: rig, channels: "email,sms")
+            let sender = try rig.start()
+            try await eventually("the retry was accepted", within: .seconds(60)) {
+                try await rig.count("SELECT count(*) AS n FROM attempt WHERE attempt_no = 2 AND state = 'accepted'")
+                    == 1
+            }
+            #expect(try await rig.count("SELECT count(*) AS n FROM attempt WHERE state = 'accepted'") < 100)
+            try await sender.kill()
+            await rig.dispatch.close()
+        }
+    }
+
     @Test(arguments: ["+15550400000", "hang@home.example"])
     func `a sender killed between request and answer leaves doubt, and its successor never sends again`(
         _ address: String

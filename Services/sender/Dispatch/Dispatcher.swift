@@ -92,7 +92,9 @@ struct Dispatcher: Service {
     private func workOnNextChunk(_ token: LeaseToken, _ lane: Lane) async throws -> Bool {
         let chunk: LeasedChunk
         do {
-            let taken = try await queue.take(token, onlyEmergency: lane == .emergency, except: slots.crowded)
+            // An emergency stands in line: it is in front there.
+            let taken = try await queue.take(
+                token, onlyEmergency: lane == .emergency, except: lane == .emergency ? [] : slots.crowded)
             guard let taken else { return false }
             chunk = taken
         } catch {
@@ -123,18 +125,19 @@ struct Dispatcher: Service {
             let recipients = try await queue.recipients(of: chunk, from: first, limit: configuration.window)
             guard let last = recipients.last else { break }
             guard let document = try await documents.document(chunk.blast) else { throw Interruption.notSending }
-            let room = try await rates.room(
-                for: recipients.map { SendRates.domain(of: $0.address) }, isEmergency: chunk.isEmergency,
-                hasEnded: chunk.hasEnded
-            ) { relays.shares(of: $0, on: Channel(address: last.address)) }
-            let crowded = slots.crowded
-            let going = zip(recipients, room.mayGo).filter(\.1).map(\.0).filter {
+            let crowded = chunk.isEmergency ? [] : slots.crowded
+            let open = recipients.filter {
                 let channel = Channel(address: $0.address)
                 let pause = crowded.contains(channel) ? Self.crowdedPause : relays.pauseNeeded(for: channel)
                 guard let pause, !chunk.hasEnded || crowded.contains(channel) else { return true }
                 wait = max(wait, pause, .milliseconds(200))
                 return false
             }
+            let room = try await rates.room(
+                for: open.map { SendRates.domain(of: $0.address) }, isEmergency: chunk.isEmergency,
+                hasEnded: chunk.hasEnded
+            ) { relays.shares(of: $0, on: Channel(address: last.address)) }
+            let going = zip(open, room.mayGo).filter(\.1).map(\.0)
             if !going.isEmpty, try await !send(going, of: chunk, document, token, lane) {
                 wait = max(wait, Self.crowdedPause)
             }
@@ -156,7 +159,7 @@ struct Dispatcher: Service {
     }
 
     /// How long the recipients of a channel without free slots are left, while others may go.
-    private static let crowdedPause = Duration.seconds(1)
+    private static let crowdedPause = Duration.milliseconds(250)
 
     /// - Returns: false when a channel had no slots for some, who are left.
     private func send(
@@ -229,30 +232,22 @@ struct Dispatcher: Service {
     private func retry(_ token: LeaseToken) async throws -> Bool {
         var didWork = false
         for due in try await retries.blastsWithDue(limit: 8) {
-            guard !Task.isShuttingDownGracefully else { return true }
             guard let document = try await documents.document(due.blast) else { continue }
-            let granted = await slotsForRetries(min(configuration.window, due.count), document)
-            guard !granted.isEmpty else { return didWork }
-            if try await retry(granted, of: due, document, token) { didWork = true }
+            for channel in slots.channels where !slots.isStalled(channel) {
+                guard !Task.isShuttingDownGracefully else { return true }
+                let granted = await slots.acquire(
+                    upTo: min(configuration.window, due.count), of: channel, isEmergency: document.isEmergency)
+                guard granted > 0 else { continue }
+                if try await retry(granted, over: channel, of: due, document, token) { didWork = true }
+            }
         }
         return didWork
     }
 
-    /// Whom the retries are for is known only when they are locked, so that slots of every channel are taken before. One
-    /// that has none is not waited for while another might have some.
-    private func slotsForRetries(_ wanted: Int, _ document: BlastDocument) async -> [Channel: Int] {
-        if slots.channels.count == 1, let channel = slots.channels.first {
-            let granted = await slots.acquire(upTo: wanted, of: channel, isEmergency: document.isEmergency)
-            return granted > 0 ? [channel: granted] : [:]
-        }
-        return slots.channels.reduce(into: [:]) { granted, channel in
-            let count = slots.acquireNow(upTo: wanted, of: channel)
-            if count > 0 { granted[channel] = count }
-        }
-    }
-
+    /// - Parameter channel: whose slots are held.
     private func retry(
-        _ granted: [Channel: Int], of dueBlast: RetryQueue.DueBlast, _ document: BlastDocument, _ token: LeaseToken
+        _ granted: Int, over channel: Channel, of dueBlast: RetryQueue.DueBlast, _ document: BlastDocument,
+        _ token: LeaseToken
     ) async throws -> Bool {
         let blast = dueBlast.blast
         let wiredAt = ContinuousClock.now
@@ -260,23 +255,20 @@ struct Dispatcher: Service {
         let pulled = PulledRetries()
         let result: WireResult
         do {
-            result = try await retries.pull(upTo: granted.values.max() ?? 0, of: blast) { due, connection in
-                let room = try await rates.room(
-                    for: due.map { SendRates.domain(of: $0.recipient.address) }, isEmergency: document.isEmergency,
-                    hasEnded: dueBlast.hasEnded
-                ) { relays.shares(of: $0, on: Channel(address: due.first?.recipient.address ?? "")) }
-                var left = granted
-                let mayGo = zip(due, room.mayGo).map { due, mayGo in
-                    let channel = Channel(address: due.recipient.address)
-                    let owner = slots.owner(of: channel)
-                    let isOpen = mayGo && (dueBlast.hasEnded || relays.pauseNeeded(for: channel) == nil)
-                    guard isOpen, let free = left[owner], free > 0 else { return false }
-                    left[owner] = free - 1
-                    return true
+            let channels = Channel.allCases.filter { slots.owner(of: $0) == channel }
+            result = try await retries.pull(upTo: granted, of: blast, over: channels) { due, connection in
+                let isOpen = due.map {
+                    dueBlast.hasEnded || relays.pauseNeeded(for: Channel(address: $0.recipient.address)) == nil
                 }
-                let late = zip(due, mayGo).filter { !$0.1 }.map(\.0)
+                let open = zip(due, isOpen).filter(\.1).map(\.0)
+                let room = try await rates.room(
+                    for: open.map { SendRates.domain(of: $0.recipient.address) }, isEmergency: document.isEmergency,
+                    hasEnded: dueBlast.hasEnded
+                ) { relays.shares(of: $0, on: Channel(address: open.first?.recipient.address ?? "")) }
+                let late =
+                    zip(due, isOpen).filter { !$0.1 }.map(\.0) + zip(open, room.mayGo).filter { !$0.1 }.map(\.0)
                 try await retries.postpone(late, of: blast, for: max(room.wait, .seconds(1)), on: connection)
-                let prepared = zip(due, mayGo).filter(\.1).map(\.0).map { due in
+                let prepared = zip(open, room.mayGo).filter(\.1).map(\.0).map { due in
                     Prepared(
                         composer.compose(due.recipient, of: document, unixSeconds: now), recipient: due.recipient,
                         attempt: due.attempt + 1, chunk: due.chunk, deferrals: due.deferrals, isResend: due.isResend)
@@ -287,24 +279,18 @@ struct Dispatcher: Service {
             }
         } catch {
             let prepared = pulled.current
-            release(granted, except: prepared)
+            slots.release(granted - prepared.count, of: channel)
             await withdraw(prepared, of: blast, token, after: error)
             throw error
         }
         guard case .decided(let verdicts) = result else {
-            release(granted, except: [])
+            slots.release(granted, of: channel)
             if result == .leaseLost { throw Interruption.leaseLost }
             return false
         }
-        release(granted, except: pulled.current)
+        slots.release(granted - pulled.current.count, of: channel)
         begin(verdicts, of: pulled.current, document, wiredAt)
         return !verdicts.isEmpty
-    }
-
-    private func release(_ granted: [Channel: Int], except kept: [Prepared]) {
-        for (channel, count) in granted {
-            slots.release(count - kept.count { slots.owner(of: $0.channel) == channel }, of: channel)
-        }
     }
 
     // MARK: The wire

@@ -38,13 +38,16 @@ struct HandOver: Sendable {
     let dotDeadline: Duration
     let rates: SendRates
     let metrics: SenderMetrics
-    /// Where hand-overs run; nil for wherever there is room.
+    /// Where hand-overs run; nil for wherever there is room. Large messages are kept away, because all conversations
+    /// with relays share it.
     var executor: EventLoopExecutor?
+    private static let largeOctets = 256 * 1024
 
     /// Begins in a task of its own: a server may take ten minutes to answer the final dot, and a stopping process does
     /// not wait that long. The slot that the message holds counts it.
     func begin(_ wired: WiredMessage) {
-        Task(executorPreference: executor) { await run(wired) }
+        let isLarge = wired.message.octets.count > Self.largeOctets
+        Task(executorPreference: isLarge ? nil : executor) { await run(wired) }
     }
 
     private static func reach(_ stage: SMTPStage) {

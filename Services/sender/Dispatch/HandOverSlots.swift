@@ -54,7 +54,7 @@ final class HandOverSlots: Sendable {
     }
 
     /// How long a lane waits for slots of one channel while another channel may have work for it.
-    private static let patience = Duration.milliseconds(250)
+    private static let patience = Duration.seconds(1)
     private static let crowdedAfter = Duration.milliseconds(50)
 
     /// The channels that something is set up for.
@@ -112,14 +112,6 @@ final class HandOverSlots: Sendable {
         }
     }
 
-    /// The same without waiting.
-    func acquireNow(upTo wanted: Int, of channel: Channel) -> Int {
-        state.withLock { state in
-            guard !state.isClosed, state.shares[channel]?.waiters.isEmpty == true else { return 0 }
-            return state.shares[channel]?.take(upTo: wanted) ?? 0
-        }
-    }
-
     private func giveUp(_ id: UInt64, _ channel: Channel) {
         let waiter = state.withLock { state -> Waiter? in
             guard let place = state.shares[channel]?.waiters.firstIndex(where: { $0.id == id }) else { return nil }
@@ -129,8 +121,16 @@ final class HandOverSlots: Sendable {
         waiter?.continuation.resume(returning: 0)
     }
 
-    /// Channels that a lane should not begin with now, because it would only wait and another channel has slots of its
-    /// own.
+    /// Whether somebody waited in vain and no slot of the channel has come back since.
+    func isStalled(_ channel: Channel) -> Bool {
+        state.withLock { state in
+            guard let share = state.shares[channel], share.inUse >= share.limit else { return false }
+            return share.isStalled
+        }
+    }
+
+    /// Channels that a lane with other than emergency work should not begin with now, because it would only wait and
+    /// another channel has slots of its own.
     var crowded: [Channel] {
         guard channels.count > 1 else { return [] }
         let now = ContinuousClock.now

@@ -41,6 +41,8 @@ struct RetryQueue: Sendable {
          ORDER BY b.class = 'emergency' DESC, random()
          LIMIT $1
         """
+    /// As ``Channel`` tells it from an address.
+    private static let channel = "CASE WHEN r.address ~ '^[+][0-9]*$' THEN 'sms' ELSE 'email' END"
     static let due = """
         SELECT a.recipient_no, a.attempt_no, a.chunk_no, a.state = 'resend' AS resend, a.address_hash, r.address, r.name,
                r.person_ref, r.person_kind, r.school, r.locale, r.fields::text AS fields,
@@ -49,7 +51,7 @@ struct RetryQueue: Sendable {
           FROM attempt a
           JOIN blast b ON b.blast_id = $1
           JOIN recipient r ON r.blast_id = $1 AND r.recipient_no = a.recipient_no
-         WHERE a.blast_id = $1 AND a.next_at <= \(horizon)
+         WHERE a.blast_id = $1 AND a.next_at <= \(horizon) AND \(channel) = ANY ($3::text[])
          ORDER BY a.next_at
          LIMIT $2
            FOR UPDATE OF a SKIP LOCKED
@@ -87,13 +89,14 @@ struct RetryQueue: Sendable {
             ])
     }
 
-    /// Holds up to `limit` due rows of a blast against other senders while `body` writes their next attempts.
+    /// Holds up to `limit` due rows of a blast that go over `channels` against other senders while `body` writes their next attempts.
     func pull(
-        upTo limit: Int, of blast: BlastID,
+        upTo limit: Int, of blast: BlastID, over channels: [Channel],
         _ body: @Sendable ([DueRetry], PostgresConnection) async throws -> WireResult
     ) async throws -> WireResult {
         try await database.withTransaction { connection in
-            let rows = try await connection.query(Self.due, [.uuid(blast), .int(Int64(limit))])
+            let rows = try await connection.query(
+                Self.due, [.uuid(blast), .int(Int64(limit)), .textArray(channels.map(\.rawValue))])
             let due = try rows.map { row in
                 DueRetry(
                     recipient: try Recipient(row), attempt: try row.int32("attempt_no"),
