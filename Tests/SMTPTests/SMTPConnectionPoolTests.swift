@@ -223,6 +223,21 @@ import Testing
         #expect(hooks.withLock { $0 } == 0)
     }
 
+    @Test(arguments: ["250 taken", "451 4.3.0 not now"])
+    func `an answer to the text that comes with the 354 counts for nothing, and no dot is sent`(
+        _ early: String
+    ) async throws {
+        try await withServer(
+            Script { _, event in
+                event == .command("DATA") ? .reply("354 go on\r\n\(early)") : ScriptedServer.accept(event)
+            }
+        ) { pool, server in
+            let outcome = await deliver(pool)
+            #expect(stage(outcome) == .data, "\(outcome)")
+            #expect(server.seen.messages.isEmpty)
+        }
+    }
+
     @Test func `a deadline that passes while the text is written sends no dot`() async throws {
         try await withServer(
             Script { _, event in

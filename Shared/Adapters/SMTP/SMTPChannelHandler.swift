@@ -116,13 +116,18 @@ final class SMTPChannelHandler: ChannelInboundHandler {
             do {
                 guard let reply = try parser.consume(&octets) else { return }
                 let isFollowed = !octets.isEmpty
-                feed(session.mustFallSilent && isFollowed ? .malformed(reason: Self.injection) : .reply(reply))
+                if isFollowed, session.mustFallSilent { return feed(.malformed(reason: Self.injection)) }
+                if isFollowed, session.stage == .data, reply.code == 354 {
+                    return feed(.malformed(reason: Self.prematureAnswer))
+                }
+                feed(.reply(reply))
             } catch {
                 return feed(.malformed(reason: error.reason))
             }
         }
     }
 
+    private static let prematureAnswer = "the server answered the text before it was sent"
     private static let injection = "the server sent clear text after its answer to STARTTLS, before the handshake"
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
