@@ -24,13 +24,21 @@ struct Ownership: Sendable, Hashable {
 }
 
 extension ProjectionStore {
+    /// The finding that a partition's history restarted.
+    struct Restart: Sendable {
+        let reason: String
+        /// The epoch of the owner that found it.
+        let epoch: Int64
+    }
+
     /// Takes a partition: from here on every earlier owner is fenced.
     ///
     /// What the earlier owner committed and is not known to have published becomes suspect: it may publish that late.
     ///
     /// - Parameter restart: why the event history counts as restarted, when it does: the incarnation rises, reading
     ///   begins anew, and the incident is recorded. A partition of another cluster is always a restart.
-    func acquire(part: Int32, clusterID: String, restart: String? = nil) async throws -> Ownership {
+    /// - Throws: `Fenced` when another owner has taken the partition since the restart was found.
+    func acquire(part: Int32, clusterID: String, restart: Restart? = nil) async throws -> Ownership {
         try await database.withTransaction { connection in
             let identity: [PostgresParameter] = [.text(projection), .text(topic), .int(Int64(part))]
             _ = try await connection.query(
@@ -41,13 +49,14 @@ extension ProjectionStore {
             guard
                 let before = try await connection.query(
                     """
-                    SELECT cluster_id, incarnation, next_offset FROM projector_partition
+                    SELECT cluster_id, incarnation, next_offset, epoch FROM projector_partition
                      WHERE projection = $1 AND topic = $2 AND part = $3 FOR UPDATE
                     """, identity
                 ).first
             else { throw PostgresError(.server, message: "the fence row of partition \(part) cannot be read") }
+            if let restart, try before.int("epoch") != restart.epoch { throw Fenced() }
             let oldCluster = try before.string("cluster_id")
-            let reason = restart ?? (oldCluster == clusterID ? nil : "the broker is another cluster")
+            let reason = restart?.reason ?? (oldCluster == clusterID ? nil : "the broker is another cluster")
             if let reason {
                 _ = try await connection.query(
                     """

@@ -34,6 +34,8 @@ actor PartitionLane {
     private var consumer: KafkaConsumer?
     /// When the partition's leader was asked last, it did not answer.
     private var leaderIsSilent = false
+    /// The last end that the consumer reported lies before the last projected record.
+    private var endsBeforeTail = false
     private var running: Task<Void, Never>?
     private var isStopped = false
 
@@ -47,15 +49,21 @@ actor PartitionLane {
         running = Task { await run() }
     }
 
-    /// Begins no further step and returns when the one under way has ended. A cancelled caller cancels it.
-    func stop() async {
+    /// Begins no further step, and returns when the one under way has ended and everything is published. Cancels that
+    /// after `patience`, or when the caller is cancelled; the next owner then publishes it from the log.
+    func stop(within patience: Duration = .seconds(10)) async {
         isStopped = true
         let running = running
+        let impatience = Task {
+            try await Task.sleep(for: patience)
+            running?.cancel()
+        }
         await withTaskCancellationHandler {
             await running?.value
         } onCancel: {
             running?.cancel()
         }
+        impatience.cancel()
     }
 
     /// Time during which the broker does not answer is not held against the topic.
@@ -64,31 +72,40 @@ actor PartitionLane {
         await worker.postponeTailDeadline()
     }
 
-    /// Whether the leader has been answering for long and still does not bring the last projected record. While there is
-    /// no leader, or none that answers, nothing is known about the topic.
-    func isTailLost() async throws -> Bool {
-        guard await worker.isAwaitingTail, let consumer else { return false }
+    /// Why the last projected record counts as lost: the leader has been answering for long and still does not bring it.
+    /// While there is no leader, or none that answers, or nobody reads, nothing is known about the topic.
+    func tailLoss() async throws -> String? {
+        guard await worker.isAwaitingTail, let consumer else { return nil }
+        guard .now - turnBegan < .seconds(2) else {
+            await worker.postponeTailDeadline()
+            return nil
+        }
         do {
             _ = try await consumer.leaderWatermarks(topicPartition, timeout: .seconds(1))
         } catch is KafkaError {
             await noteSilence()
-            return false
+            return nil
         }
-        guard leaderIsSilent else { return await worker.isTailOverdue }
-        leaderIsSilent = false
-        await worker.postponeTailDeadline()
-        return false
+        guard !leaderIsSilent else {
+            leaderIsSilent = false
+            await worker.postponeTailDeadline()
+            return nil
+        }
+        guard await worker.isTailOverdue else { return nil }
+        return endsBeforeTail ? Self.endsEarly : "the last projected record cannot be read"
     }
 
     private func run() async {
         do {
-            let consumer = try KafkaConsumer(Self.narrow(setting.kafka), groupID: nil, enablePartitionEOF: true)
+            let consumer = try KafkaConsumer(Self.narrow(setting), groupID: nil, enablePartitionEOF: true)
             self.consumer = consumer
             do {
+                try await worker.recover()
                 try await assign(consumer)
                 while !isStopped, trouble == nil { try await turn(consumer) }
+                if trouble == nil { try await worker.flush() }
             } catch {
-                trouble = .failed(error)
+                trouble = .failed(Task.isCancelled ? Self.cutShort(part) : error)
             }
             await consumer.close()
         } catch {
@@ -96,12 +113,21 @@ actor PartitionLane {
         }
     }
 
-    /// There is a consumer for each partition, so each gets by with less.
-    private static func narrow(_ kafka: KafkaConfiguration) -> KafkaConfiguration {
+    private static func cutShort(_ part: Int32) -> KafkaError {
+        KafkaError(
+            code: .timedOut,
+            reason: "partition \(part) was given up before its batch was published; its next owner publishes it")
+    }
+
+    /// There is a consumer for each partition, so each gets by with less. None joins the group, but the client asks for
+    /// a group's coordinator, which access control may allow for the projector's own only.
+    private static func narrow(_ setting: Setting) -> KafkaConfiguration {
         KafkaConfiguration(
-            bootstrapServers: kafka.bootstrapServers, clientID: kafka.clientID,
-            overrides: ["queued.max.messages.kbytes": "1024", "fetch.max.bytes": "1048576"]
-                .merging(kafka.overrides) { $1 })
+            bootstrapServers: setting.kafka.bootstrapServers, clientID: setting.kafka.clientID,
+            overrides: [
+                "group.id": setting.configuration.groupID, "queued.max.messages.kbytes": "1024",
+                "fetch.max.bytes": "1048576",
+            ].merging(setting.kafka.overrides) { $1 })
     }
 
     private var topicPartition: TopicPartition {
@@ -123,12 +149,12 @@ actor PartitionLane {
         case .idle: try await worker.flush()
         case .assigned, .revoked: break
         }
-        let took = ContinuousClock.now - turnBegan
-        if took > .seconds(1) { await worker.extendTailDeadline(by: took) }
         if .now - lastTidy > setting.configuration.tidyInterval {
             lastTidy = .now
             try await worker.tidy(zombieHorizon: setting.configuration.zombieHorizon)
         }
+        let took = ContinuousClock.now - turnBegan
+        if took > .seconds(1) { await worker.extendTailDeadline(by: took) }
     }
 
     private func nextStep(of consumer: KafkaConsumer) async throws -> ReadStep {
@@ -149,12 +175,12 @@ actor PartitionLane {
         if outcome == .historyRestarted { trouble = .historyRestarted("another record stands where ours was") }
     }
 
+    /// An end before the tail decides nothing yet: a leader just elected may not know how far its records are committed.
     private func ended(at nextOffset: Int64) async throws {
-        if await worker.isAwaitingTail, nextOffset < (await worker.ownership.nextOffset) {
-            trouble = .historyRestarted("the topic ends before the last projected record")
-        } else {
-            try await worker.flush()
-        }
+        let isAwaitingTail = await worker.isAwaitingTail
+        let next = await worker.ownership.nextOffset
+        endsBeforeTail = isAwaitingTail && nextOffset < next
+        try await worker.flush()
     }
 
     private func outOfRange(_ consumer: KafkaConsumer) async throws {
@@ -167,7 +193,9 @@ actor PartitionLane {
             trouble = .historyRestarted(
                 "retention overtook the projector: \(low - nextOffset) records are gone")
         } else {
-            trouble = .historyRestarted("the topic ends before the last projected record")
+            trouble = .historyRestarted(Self.endsEarly)
         }
     }
+
+    private static let endsEarly = "the topic ends before the last projected record"
 }

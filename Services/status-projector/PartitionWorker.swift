@@ -80,11 +80,12 @@ actor PartitionWorker {
     /// An owner that was stopped may wake up and put old records on the topic behind newer ones. Readers ignore them, but
     /// on the compacted topic the last one stays: until nobody can wake up any more, the newest states are repeated.
     func tidy(zombieHorizon: Duration) async throws {
-        try await store.forgetBatches(of: ownership, zombieHorizon: zombieHorizon)
         for batch in try await store.suspectBatches(of: ownership) {
             try await flush()
             try await publisher.publish(try await store.newestStates(touchedBy: batch, of: ownership))
         }
+        // Each at least once by every owner: a topic without a leader may have held records up beyond the horizon.
+        try await store.forgetBatches(of: ownership, zombieHorizon: zombieHorizon)
     }
 
     /// Projects one transaction's records.

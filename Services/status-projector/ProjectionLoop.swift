@@ -18,8 +18,9 @@ final class OwnedPartitions: Sendable {
 
 /// Is given partitions as a member of the consumer group, and has one lane read and project each of them.
 ///
-/// A revocation is answered when every lane has finished its batch, so that it never overtakes one. Any failure ends the
-/// session: the consumer leaves the group and a new session begins from the fence rows after a pause.
+/// A revocation is answered when every lane has finished its batch, so that it does not overtake one, or after ten
+/// seconds: the fence refuses what comes later. Any failure ends the session: the consumer leaves the group and a new
+/// session begins from the fence rows after a pause.
 struct ProjectionLoop: Service {
     let context: ProgramContext
     let configuration: ProjectorConfiguration
@@ -42,7 +43,7 @@ struct ProjectionLoop: Service {
         self.producer = producer
         self.owned = owned
         metrics = ProjectorMetrics(context.metrics)
-        stuck = context.stuckLoop("projection")
+        stuck = context.stuckLoop("projection", limit: Self.stepLimit)
         store = ProjectionStore(
             projection: configuration.projection, topic: configuration.source.name, database: database,
             folding: metrics.folding)
@@ -70,10 +71,13 @@ struct ProjectionLoop: Service {
         }
     }
 
-    /// - Parameter onProgress: called while partitions are held; waiting to be given some proves nothing.
+    /// How long a lane may be in one step before the loop counts as stuck.
+    private static let stepLimit = Duration.seconds(30)
+
+    /// - Parameter onProgress: called while partitions have been held for long: being given some proves nothing.
     private func session(onProgress: () -> Void) async throws {
         let consumer = try KafkaConsumer(
-            kafka, groupID: "rollcall-projector-\(configuration.projection)", enablePartitionEOF: true)
+            kafka, groupID: configuration.groupID, enablePartitionEOF: true)
         var session = Session(consumer: consumer, loop: self)
         do {
             try await consumer.subscribe([configuration.source.name])
@@ -81,7 +85,7 @@ struct ProjectionLoop: Service {
                 try Task.checkCancellation()
                 if await session.isTurning { stuck.turn() }
                 try await session.turn()
-                if session.isAssigned { onProgress() }
+                if session.isSteady { onProgress() }
             }
             try await session.release()
         } catch {
@@ -102,8 +106,8 @@ struct ProjectionLoop: Service {
         let loop: ProjectionLoop
         var lanes: [Int32: PartitionLane] = [:]
         var clusterID = ""
-        /// Partitions were given and taken; it may be none.
-        var isAssigned = false
+        /// When partitions were given and taken; it may have been none.
+        private var taken: ContinuousClock.Instant?
         var lastClusterCheck = ContinuousClock.now
         var advised: [TopicPartition: Int64] = [:]
 
@@ -125,10 +129,13 @@ struct ProjectionLoop: Service {
             await advise()
         }
 
+        /// The lanes have been held without trouble for longer than one that fails at once would take to.
+        var isSteady: Bool { taken.map { .now - $0 > .seconds(10) } ?? false }
+
         /// No lane has been in one step for long.
         var isTurning: Bool {
             get async {
-                for lane in lanes.values where .now - (await lane.turnBegan) > .seconds(1) { return false }
+                for lane in lanes.values where .now - (await lane.turnBegan) > ProjectionLoop.stepLimit { return false }
                 return true
             }
         }
@@ -148,7 +155,6 @@ struct ProjectionLoop: Service {
         mutating func release() async throws {
             await stopLanes()
             try await endOnTrouble()
-            for lane in lanes.values { try await lane.worker.flush() }
             await advise()
             forgetLanes()
             loop.owned.set([])
@@ -172,7 +178,7 @@ struct ProjectionLoop: Service {
         private mutating func forgetLanes() {
             lanes = [:]
             advised = [:]
-            isAssigned = false
+            taken = nil
         }
 
         /// Tells the group how far the projection is, for monitoring.
@@ -199,12 +205,12 @@ struct ProjectionLoop: Service {
             let setting = PartitionLane.Setting(
                 kafka: loop.kafka, configuration: loop.configuration, metrics: loop.metrics)
             for part in partitions.map(\.partition) {
-                lanes[part] = PartitionLane(part, try await acquire(part), setting)
+                lanes[part] = PartitionLane(part, worker(of: try await own(part)), setting)
             }
             // The group's own consumer reads nothing.
             try await consumer.assign([:])
             for lane in lanes.values { await lane.start() }
-            isAssigned = true
+            taken = .now
             loop.owned.set(Set(lanes.keys))
             loop.context.logger.info(
                 "partitions assigned", metadata: ["kafka.partitions": "\(lanes.keys.sorted())"])
@@ -222,8 +228,7 @@ struct ProjectionLoop: Service {
                     + "'rollcall topics apply' makes it")
         }
 
-        /// - Parameter restart: why the event history counts as restarted, when it does.
-        private func own(_ part: Int32, restart: String? = nil) async throws -> Ownership {
+        private func own(_ part: Int32, restart: ProjectionStore.Restart? = nil) async throws -> Ownership {
             let ownership = try await loop.store.acquire(
                 part: part, clusterID: clusterID, restart: restart)
             if let reason = ownership.restartReason {
@@ -237,14 +242,12 @@ struct ProjectionLoop: Service {
             return ownership
         }
 
-        private func acquire(_ part: Int32) async throws -> PartitionWorker {
+        private func worker(of ownership: Ownership) -> PartitionWorker {
             let producer = loop.producer
-            let worker = PartitionWorker(
-                try await own(part), store: loop.store,
+            return PartitionWorker(
+                ownership, store: loop.store,
                 publisher: StatusPublisher(send: { try await producer.send($0) }, encoding: loop.metrics.encoding),
                 metrics: loop.metrics, tailDeadline: loop.configuration.tailDeadline)
-            try await worker.recover()
-            return worker
         }
 
         /// Ends the session: where one partition is made anew, the others may be as well, and only a new session checks
@@ -254,7 +257,10 @@ struct ProjectionLoop: Service {
         private func restart(_ reasons: [Int32: String]) async throws {
             guard !reasons.isEmpty else { return }
             await stopLanes()
-            for (part, reason) in reasons { _ = try await own(part, restart: reason) }
+            for (part, reason) in reasons {
+                guard let finder = await lanes[part]?.worker.ownership else { continue }
+                _ = try await own(part, restart: .init(reason: reason, epoch: finder.epoch))
+            }
             throw HistoryRestarted()
         }
 
@@ -272,9 +278,7 @@ struct ProjectionLoop: Service {
                 throw KafkaError(code: .transport, reason: "the broker is another cluster than before")
             }
             var lost: [Int32: String] = [:]
-            for lane in lanes.values where try await lane.isTailLost() {
-                lost[lane.part] = "the last projected record cannot be read"
-            }
+            for lane in lanes.values { lost[lane.part] = try await lane.tailLoss() }
             try await restart(lost)
         }
     }

@@ -44,6 +44,9 @@ struct ProjectorConfiguration: Sendable {
     let sourcePartitions: Int
     let source = Topic.deliveryEvents
 
+    /// The consumer group whose members share the partitions.
+    var groupID: String { "rollcall-projector-\(projection)" }
+
     init(_ settings: Settings) {
         batchMax = settings[Self.batchMax]
         projection = settings[Self.projection]

@@ -43,6 +43,33 @@ import Testing
         }
     }
 
+    /// The broker takes no records, as it does while too few replicas are in sync.
+    @Test func `that nothing can be published of is given up when it is taken away, and the next owner publishes it`()
+        async throws
+    {
+        try await MockedRig.with("projector-unpublished", recipients: 60) { mocked in
+            let rig = mocked.rig
+            try await mocked.produce((1...60).map { rig.event($0, .sent, "sent-\($0)") })
+            mocked.cluster.answer(.produce, with: Array(repeating: .notEnoughReplicas, count: 10_000))
+            let first = try mocked.startProjector("first")
+            try await eventually("everything is committed") {
+                try await rig.number("SELECT sum(next_offset) FROM projector_partition") == 60
+            }
+            let second = try mocked.startProjector("second")
+            try await eventually("both are answered by the other", within: .seconds(90)) {
+                try first.logText().contains("was given up before its batch was published")
+                    && second.logText().contains("partitions assigned")
+            }
+            #expect(try await rig.number("SELECT sum(published_seq) FROM projector_partition") == 0)
+            mocked.cluster.answerAsUsual(.produce)
+            try await rig.waitUntilProjected(60)
+            #expect(try await mocked.incidents() == [])
+            #expect(try await rig.number("SELECT count(*) FROM delivery_log") == 60)
+            #expect(try await first.terminate() == 0)
+            #expect(try await second.terminate() == 0)
+        }
+    }
+
     /// Retention took records of the first that were not projected, of the second all that were and no other; the third
     /// ends before what was projected, as an unclean election leaves it.
     @Test func `that lost records is an incident which says how many, and what is left is projected`() async throws {
@@ -56,7 +83,7 @@ import Testing
 
             // The mock keeps five MiB of a partition.
             let recipients = (1...100).filter { mocked.home(of: $0) < 2 }
-            for turn in 0..<32 {
+            for turn in 0..<64 {
                 try await mocked.produce(
                     recipients.map { rig.event($0, .opened, "opened-\($0)-\(turn)") }, padding: 7_500)
             }

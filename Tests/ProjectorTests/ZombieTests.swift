@@ -79,11 +79,19 @@ import Testing
             _ = try await store.hasCommitted(upTo: 1, by: zombie)
         }
         await #expect(throws: ProjectionStore.Fenced.self) { try await store.markRepublished(nil, by: zombie) }
+        await #expect(throws: ProjectionStore.Fenced.self) {
+            _ = try await store.acquire(
+                part: 0, clusterID: "cluster", restart: .init(reason: "found", epoch: zombie.epoch))
+        }
         #expect(try await store.markPublished(7, by: zombie) == false)
         #expect(try await pool.query("SELECT FROM dead_letter").count == 0)
         let fold = try await store.commit(ReadBatch(records), by: heir, published: 0)
         #expect(fold.seq == 0)
         #expect(try await pool.query("SELECT FROM dead_letter").count == 1)
+        #expect(try await pool.query("SELECT FROM projector_incident").count == 0)
+        let restarted = try await store.acquire(
+            part: 0, clusterID: "cluster", restart: .init(reason: "found", epoch: heir.epoch))
+        #expect(restarted.incarnation == heir.incarnation + 1)
         await pool.close()
     }
 }

@@ -6,6 +6,7 @@ public import Kafka
 @safe
 public final class MockCluster {
     public enum Request: Int16, Sendable {
+        case produce = 0
         case fetch = 1
         case listOffsets = 2
     }
@@ -54,6 +55,11 @@ public final class MockCluster {
     public func answer(_ request: Request, with errors: [KafkaError.Code]) {
         let codes = errors.map { rd_kafka_resp_err_t(rawValue: $0.rawValue) }
         unsafe rd_kafka_mock_push_request_errors_array(cluster, request.rawValue, codes.count, codes)
+    }
+
+    /// Takes back the answers that no request has had yet.
+    public func answerAsUsual(_ request: Request) {
+        unsafe rd_kafka_mock_clear_request_errors(cluster, request.rawValue)
     }
 
     private func check(_ result: rd_kafka_resp_err_t) throws {

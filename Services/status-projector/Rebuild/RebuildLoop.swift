@@ -48,7 +48,7 @@ struct RebuildLoop: Service {
 
     private func session(_ stuck: StuckLoop, _ metrics: ProjectorMetrics, onProgress: () -> Void) async throws {
         let consumer = try KafkaConsumer(
-            kafka, groupID: "rollcall-projector-\(configuration.projection)", enablePartitionEOF: true)
+            kafka, groupID: configuration.groupID, enablePartitionEOF: true)
         let store = ProjectionStore(
             projection: configuration.projection, topic: configuration.source.name, database: database)
         var session = Session(

@@ -22,6 +22,7 @@ public struct KafkaError: Error, Sendable, Hashable, CustomStringConvertible {
         public static let fatal = Code(rawValue: -150)
         public static let unknownTopicOrPartition = Code(rawValue: 3)
         public static let messageTooLarge = Code(rawValue: 10)
+        public static let notEnoughReplicas = Code(rawValue: 19)
         public static let topicAuthorizationFailed = Code(rawValue: 29)
         public static let groupAuthorizationFailed = Code(rawValue: 30)
         public static let clusterAuthorizationFailed = Code(rawValue: 31)
