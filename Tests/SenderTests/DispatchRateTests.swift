@@ -46,6 +46,30 @@ struct DispatchRateTests {
         await rig.close()
     }
 
+    @Test func `who waited for the others into the next second takes no more of it than is left`() async throws {
+        let rig = try await DispatchRig.make("rates_late")
+        let rates = SendRates(database: rig.dispatch, ceilings: ["slow.example": 20])
+        try await rates.look()
+        let other = PostgresConnection(rig.database.owner, name: "other")
+        try await other.connect()
+        try await other.execute(script: "BEGIN; SELECT FROM send_rate FOR UPDATE")
+        async let room = rates.room(for: Array(repeating: "slow.example", count: 7), isEmergency: false)
+        try await eventually("it waits for the row") {
+            try await rig.owner.query(
+                """
+                SELECT count(*) AS n FROM pg_stat_activity
+                 WHERE datname = current_database() AND usename = 'rollcall_dispatch' AND wait_event_type = 'Lock'
+                """)[0].int("n") == 1
+        }
+        let second = try await Self.second(rig)
+        try await eventually("the second is over") { try await Self.second(rig) > second }
+        try await other.execute(
+            script: "UPDATE send_rate SET slice = date_trunc('second', clock_timestamp()), taken = 20; COMMIT")
+        #expect(try await room.mayGo.allSatisfy { !$0 })
+        await other.close()
+        await rig.close()
+    }
+
     @Test func `other domains have room beside a slow one, and emergencies take theirs without waiting`() async throws {
         let rig = try await DispatchRig.make("rates_mixed")
         let rates = SendRates(database: rig.dispatch, ceilings: ["slow.example": 1])

@@ -19,6 +19,7 @@ struct InDoubtTests {
         _ = try await rig.verdicts(DispatchWireTests.entries(rig, names), blast)
         try await rig.settle(blast, 1, .accepted)
         for number in 2...5 { try await rig.settle(blast, Int32(number), .inDoubt) }
+        try await rig.change("UPDATE attempt SET reported_at = now() WHERE blast_id = $1", blast)
         try await rig.change("UPDATE attempt SET state = 'unknown' WHERE blast_id = $1 AND recipient_no = 3", blast)
         try await rig.change(
             "UPDATE delivery_status SET facts = facts | (1::bigint << 30) WHERE blast_id = $1 AND recipient_no = 4",

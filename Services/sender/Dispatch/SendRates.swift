@@ -19,9 +19,15 @@ final class SendRates: Sendable {
     static let refusalsToSlow = 5
     static let refusalPercentToSlow = 20
 
+    /// Who had to wait for the row may come with an older second than the row's: that one counts then. A row far ahead
+    /// is of a clock that was put back.
     static let take = """
         WITH held AS MATERIALIZED (
-            SELECT r.scope, r.per_second, w.n, t.slice, CASE WHEN r.slice = t.slice THEN r.taken ELSE 0 END AS taken
+            SELECT r.scope, r.per_second, w.n,
+                   CASE WHEN r.slice BETWEEN t.slice AND t.slice + interval '10 seconds' THEN r.slice ELSE t.slice END
+                        AS slice,
+                   CASE WHEN r.slice BETWEEN t.slice AND t.slice + interval '10 seconds' THEN r.taken ELSE 0 END
+                        AS taken
               FROM send_rate r
               JOIN unnest($1::text[], $2::int[]) AS w (scope, n) ON w.scope = r.scope
              CROSS JOIN LATERAL (SELECT date_trunc('second', clock_timestamp()) AS slice) t
