@@ -14,9 +14,9 @@ import Testing
 @Suite("Reports of outcomes")
 struct OutcomeReporterTests {
     @Test func `what counts as reported has one row that answers for it until the broker has the facts`() async throws {
-        let rig = try await DispatchRig.make("reports")
-        let stack = try await LocalStack.shared()
+        let stack = try await LocalStack.start("reports")
         try await stack.createTopics()
+        let rig = try await DispatchRig.make("reports", on: stack)
         let producer = try KafkaProducer(
             KafkaConfiguration(bootstrapServers: stack.kafkaBootstrap, clientID: "reports"),
             messageTimeout: .seconds(15))
@@ -54,6 +54,7 @@ struct OutcomeReporterTests {
         #expect(published.count == 2 && again.count == 4 && Set(again) == Set(published))
         await producer.close(timeout: .seconds(3))
         await rig.close()
+        try await stack.stop()
     }
 
     @Test func `what a dead sender left behind, and what a settle did not change, goes back to its rows`() async throws
