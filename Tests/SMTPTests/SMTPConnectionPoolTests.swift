@@ -343,6 +343,16 @@ import Testing
         }
     }
 
+    @Test func `what a server says before it closes at once is heard`() async throws {
+        let script = Script { _, _ in .replyAndClose("421 4.3.2 too many connections") }
+        try await withServer(script.with(\.maxConnections, 40)) { pool, _ in
+            await withTaskGroup(of: SMTPOutcome.self) { group in
+                for _ in 1...400 { group.addTask { await deliver(pool) } }
+                for await outcome in group { #expect(stage(outcome) == .greeting, "\(outcome)") }
+            }
+        }
+    }
+
     @Test func `a closed pool lets running attempts end and refuses new ones`() async throws {
         try await withServer(Script { ScriptedServer.accept($1) }) { pool, server in
             async let first = deliver(pool)

@@ -55,17 +55,23 @@ struct SMTPTornWriteTests {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let opened = loop.makePromise(of: SMTPOutcome?.self)
         let configuration = SMTPConfiguration(host: "127.0.0.1", port: server.port, heloName: "me.example")
-        let connected = try await ClientBootstrap(group: loop).channelOption(.autoRead, value: false)
+        let handler = NIOLoopBoundBox.makeEmptyBox(valueType: SMTPChannelHandler.self, eventLoop: loop)
+        let connected = try await ClientBootstrap(group: loop)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let new = SMTPChannelHandler(
+                        configuration: configuration, openDeadline: .now + .seconds(30), opened: opened,
+                        now: { .now }, report: { if case .torn = $0 { calls.add("torn") } }, begin: { _, _ in 1_000 })
+                    if let network { try channel.pipeline.syncOperations.addHandler(network()) }
+                    try channel.pipeline.syncOperations.addHandler(new)
+                    handler.value = new
+                }
+            }
             .connect(host: "127.0.0.1", port: server.port)
             .flatMapThrowing { channel in
-                let handler = SMTPChannelHandler(
-                    configuration: configuration, openDeadline: .now + .seconds(30), mostJoined: 1_000, opened: opened,
-                    now: { .now }, report: { if case .torn = $0 { calls.add("torn") } })
-                if let network { try channel.pipeline.syncOperations.addHandler(network()) }
-                try channel.pipeline.syncOperations.addHandler(handler)
-                return (channel as any Channel, NIOLoopBound(handler, eventLoop: loop))
+                let made = try #require(handler.value)
+                return (channel as any Channel, NIOLoopBound(made, eventLoop: loop))
             }.get()
-        try await connected.0.setOption(.autoRead, value: true).get()
         #expect(try await opened.futureResult.get() == nil)
         return connected
     }

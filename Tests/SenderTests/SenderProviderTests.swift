@@ -40,7 +40,7 @@ struct SenderProviderTests {
         try await rig.dispatch.owner.query(
             """
             SELECT recipient_no || ' ' || provider || ' ' || state || ' ' || coalesce(fact::text, '-') || ' ' || reply AS line
-              FROM attempt WHERE state <> 'requeued' ORDER BY recipient_no, attempt_no
+              FROM attempt WHERE state NOT IN ('wire', 'requeued') ORDER BY recipient_no, attempt_no
             """
         ).map { try $0.string("line") }
     }

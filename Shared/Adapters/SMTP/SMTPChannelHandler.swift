@@ -63,22 +63,29 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     private var timer: (fires: NIODeadline, task: Scheduled<Void>)?
     private var connectionError: String?
     /// The longest text that goes out in one write with its dot.
-    private let mostJoined: Int
+    private var mostJoined = 0
+    private let begin: Begin
+    /// The channel is the connection, not one to another address of the host that came too late.
+    private var isChosen = false
     /// A text that waits for its dot.
     private var text: ByteBuffer?
     private var spare = ByteBuffer()
 
+    /// The octets that the open channel is known to take at once; nil when another connection was faster.
+    typealias Begin = (SMTPChannelHandler, any Channel) -> Int?
+
     /// - Parameters:
-    ///   - mostJoined: the network is known to take so many octets at once.
     ///   - opened: gets nil when the connection can take messages, else why it cannot.
-    ///   - report: called on the event loop; `idle` after each message, `closed` once.
+    ///   - report: called on the event loop; `idle` after each message, `closed` once; never before `begin`.
+    ///   - begin: called when the channel is open.
     init(
-        configuration: SMTPConfiguration, openDeadline: ContinuousClock.Instant, mostJoined: Int,
-        opened: EventLoopPromise<SMTPOutcome?>, now: @escaping SMTPClock, report: @escaping @Sendable (Event) -> Void
+        configuration: SMTPConfiguration, openDeadline: ContinuousClock.Instant,
+        opened: EventLoopPromise<SMTPOutcome?>, now: @escaping SMTPClock, report: @escaping @Sendable (Event) -> Void,
+        begin: @escaping Begin
     ) {
         self.configuration = configuration
         self.openDeadline = openDeadline
-        self.mostJoined = mostJoined
+        self.begin = begin
         self.opened = opened
         self.report = report
         self.now = now
@@ -100,8 +107,10 @@ final class SMTPChannelHandler: ChannelInboundHandler {
 
     // MARK: Channel events
 
-    /// The handler joins an open channel, so there is no `channelActive` to wait for.
-    func handlerAdded(context: ChannelHandlerContext) {
+    func channelActive(context: ChannelHandlerContext) {
+        guard let mostJoined = begin(self, context.channel) else { return context.close(promise: nil) }
+        self.mostJoined = mostJoined
+        isChosen = true
         self.context = context
         setLimit()
     }
@@ -111,6 +120,7 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard isChosen else { return }
         var octets = Array(buffer: unwrapInboundIn(data))[...]
         while !octets.isEmpty, !session.isClosed {
             do {
@@ -136,6 +146,7 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        guard isChosen else { return }
         feed(.closed(reason: connectionError ?? "the server closed the connection"))
         timer?.task.cancel()
         timer = nil

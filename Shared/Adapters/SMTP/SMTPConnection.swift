@@ -21,32 +21,38 @@ struct SMTPConnection: Sendable {
         report: @escaping @Sendable (SMTPChannelHandler.Event) -> Void
     ) async throws -> (connection: SMTPConnection, refusal: SMTPOutcome?) {
         let opened = eventLoop.makePromise(of: SMTPOutcome?.self)
+        let winner = NIOLoopBoundBox.makeEmptyBox(valueType: SMTPConnection.self, eventLoop: eventLoop)
         let patience = min(configuration.connectTimeout, now().duration(to: deadline))
         do {
-            // Reading starts once the handler is in place; it joins only the one channel that won the connect.
-            let (channel, connection) = try await ClientBootstrap(group: eventLoop)
+            // The handler is there before the first octet can be. A host with several addresses may get a channel for
+            // each; the first that is open is the connection.
+            return try await ClientBootstrap(group: eventLoop)
                 .connectTimeout(max(TimeAmount(clamping: patience), .milliseconds(1)))
-                .channelOption(.autoRead, value: false)
-                .connect(host: configuration.host, port: configuration.port)
-                .flatMapThrowing { channel in
-                    guard channel.isActive else { throw ChannelError.ioOnClosedChannel }
-                    let handler = SMTPChannelHandler(
-                        configuration: configuration, openDeadline: deadline,
-                        mostJoined: joinsDot && configuration.tls == nil ? Self.mostJoined(channel) : 0,
-                        opened: opened, now: now, report: report)
-                    let connection = SMTPConnection(
-                        id: id, eventLoop: channel.eventLoop,
-                        handler: NIOLoopBound(handler, eventLoop: channel.eventLoop))
-                    if case .implicit(let tls) = configuration.security {
-                        try channel.pipeline.syncOperations.addHandler(tls.makeHandler())
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        if case .implicit(let tls) = configuration.security {
+                            try channel.pipeline.syncOperations.addHandler(tls.makeHandler())
+                        }
+                        let handler = SMTPChannelHandler(
+                            configuration: configuration, openDeadline: deadline, opened: opened, now: now,
+                            report: report
+                        ) { handler, channel in
+                            guard winner.value == nil else { return nil }
+                            let connection = SMTPConnection(
+                                id: id, eventLoop: eventLoop, handler: NIOLoopBound(handler, eventLoop: eventLoop))
+                            winner.value = connection
+                            register(connection)
+                            return joinsDot && configuration.tls == nil ? Self.mostJoined(channel) : 0
+                        }
+                        try channel.pipeline.syncOperations.addHandler(handler)
                     }
-                    try channel.pipeline.syncOperations.addHandler(handler)
-                    register(connection)
-                    return (channel, connection)
+                }
+                .connect(host: configuration.host, port: configuration.port)
+                .flatMap { _ in opened.futureResult }
+                .flatMapThrowing { refusal in
+                    guard let connection = winner.value else { throw ChannelError.ioOnClosedChannel }
+                    return (connection, refusal)
                 }.get()
-            // Fails only if the channel has closed meanwhile, which the handler reports.
-            _ = try? await channel.setOption(.autoRead, value: true).get()
-            return (connection, try await opened.futureResult.get())
         } catch {
             opened.succeed(nil)
             throw error
