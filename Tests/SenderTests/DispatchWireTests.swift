@@ -1,5 +1,6 @@
 import Delivery
 import Postgres
+import Runtime
 import Signing
 import TestKit
 import Testing
@@ -36,6 +37,42 @@ struct DispatchWireTests {
         let blast = try await rig.blast(names, isEmergency: true)
         let verdicts = try await rig.verdicts(Self.entries(rig, names), blast)
         #expect(verdicts.map(\.fact) == [nil, nil, .blockedBounce, .blockedComplaint, .blockedInvalid])
+        await rig.close()
+    }
+
+    @Test func `who refused consent is stopped as the guard would, at the first attempt and at a retry`() async throws {
+        let rig = try await DispatchRig.make("consent")
+        let names = ["everything", "category", "other", "retry", "resend"]
+        for isEmergency in [false, true] {
+            let blast = try await rig.blast(names, isEmergency: isEmergency)
+            _ = try await rig.verdicts([rig.entry(4, "retry"), rig.entry(5, "resend")], blast)
+            try await rig.settle(blast, 4, .deferred)
+            try await rig.settle(blast, 5, .deferred)
+            try await rig.change("UPDATE attempt SET next_at = now() WHERE blast_id = $1", blast)
+            try await rig.change(
+                """
+                UPDATE recipient
+                   SET consent_refused = (ARRAY['{*}', '{trips,general}', '{trips}', '{general}', '{*}'])[recipient_no]
+                                         ::text[]
+                 WHERE blast_id = $1
+                """, blast)
+            let first = try await rig.verdicts(Array(Self.entries(rig, names).prefix(3)), blast)
+            let again = try await rig.verdicts(
+                [rig.entry(4, "retry", attempt: 2), rig.entry(5, "resend", attempt: 2, isResend: true)], blast)
+            #expect(
+                (first + again).map(\.fact)
+                    == (isEmergency
+                        ? [nil, nil, nil, nil, nil]
+                        : [.consentDenied, .consentDenied, nil, .consentDenied, .consentDenied]))
+            let differing = try await rig.owner.query(
+                """
+                SELECT FROM screen_recipients($1, 1, 5, NULL) g JOIN attempt a USING (recipient_no)
+                 WHERE a.blast_id = $1 AND a.state = 'stopped'
+                   AND (g.fact, g.detail) IS DISTINCT FROM (a.fact, a.reply)
+                """, [.uuid(blast)])
+            #expect(differing.isEmpty, "the guard says it in other words")
+            #expect(try await rig.claim("category") == nil)
+        }
         await rig.close()
     }
 

@@ -139,6 +139,7 @@ enum AttemptMachine {
     }
 
     private static let stops: [DeliveryFact] = [
-        .invalid, .skipped, .duplicate, .blockedBounce, .blockedComplaint, .blockedInvalid, .cancelled, .notSent,
+        .invalid, .consentDenied, .skipped, .duplicate, .blockedBounce, .blockedComplaint, .blockedInvalid, .cancelled,
+        .notSent,
     ]
 }

@@ -11,8 +11,8 @@ extension Wire {
         """
     }
 
-    /// Facts by number (`Shared/Requirements.md`): 9 skipped, 10 duplicate, 11 blocked_bounce, 12 blocked_complaint,
-    /// 13 blocked_invalid, 16 cancelled.
+    /// Facts by number (`Shared/Requirements.md`): 7 consent_denied, 9 skipped, 10 duplicate, 11 blocked_bounce,
+    /// 12 blocked_complaint, 13 blocked_invalid, 16 cancelled.
     ///
     /// The content claim is decided by the unique row, never by what was read before: a loser that reads the winner as
     /// handed over is a duplicate, any other loser is put back and asks again. Claims are taken in key order, so that
@@ -28,7 +28,7 @@ extension Wire {
     private static func text(day: String, follows: Bool) -> String {
         """
         WITH gate AS MATERIALIZED (
-            SELECT b.district_id, b.category, b.content_window, b.class = 'emergency' AS emergency,
+            SELECT b.district_id, b.category, b.class, b.content_window, b.class = 'emergency' AS emergency,
                    b.class = 'emergency' OR b.parent_blast_id IS NOT NULL AS claimless,
                    \(BlastGate.endReason) AS ended,
                    \(BlastGate.isHeld()) AS paused,
@@ -48,6 +48,7 @@ extension Wire {
             SELECT e.*, g.district_id, e.resend OR g.claimless AS exempt,
                    CASE WHEN g.ended IS NOT NULL THEN 16
                         WHEN e.fault IS NOT NULL THEN e.fault
+                        WHEN refuses_consent(r.consent_refused, g.category, g.class) THEN 7
                         WHEN o.category IS NOT NULL THEN 9
                         WHEN s.reason = 'bounce' THEN 11
                         WHEN s.reason = 'complaint' THEN 12
@@ -55,12 +56,18 @@ extension Wire {
                    END AS stop,
                    CASE WHEN g.ended IS NOT NULL THEN g.ended
                         WHEN e.fault IS NOT NULL THEN e.fault_reason
+                        WHEN refuses_consent(r.consent_refused, g.category, g.class)
+                             THEN 'Consent to "' || g.category || '" messages was refused.'
                         WHEN o.category = '*' THEN 'opted out of everything'
                         WHEN o.category IS NOT NULL THEN 'opted out of ' || o.category
                         WHEN s.reason IS NOT NULL THEN 'blacklisted: ' || s.reason
                    END AS stop_reason
               FROM passage g
              CROSS JOIN entry e
+              LEFT JOIN LATERAL (
+                   SELECT p.consent_refused FROM recipient\(day) p
+                    WHERE p.blast_id = $1 AND p.recipient_no = e.recipient_no
+                   OFFSET 0) r ON true
               LEFT JOIN LATERAL (
                    SELECT q.category FROM opt_out q
                     WHERE NOT g.emergency AND q.district_id = g.district_id AND q.address_hash = e.address_hash

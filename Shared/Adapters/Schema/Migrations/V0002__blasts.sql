@@ -187,6 +187,11 @@ INSERT INTO daily_table (name, copied_by, named_by) VALUES ('recipient', 'rollca
 SELECT protect_tenant_table('recipient', '{rollcall_intake,rollcall_report}', '{rollcall_dispatch,rollcall_guard}');
 GRANT SELECT, INSERT, DELETE ON recipient TO rollcall_intake;
 GRANT SELECT ON recipient TO rollcall_report, rollcall_dispatch, rollcall_guard;
+-- Whether a recipient refused what a blast of this category and class sends. An emergency goes out all the same.
+CREATE FUNCTION refuses_consent(consent_refused text[], category text, class text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT class <> 'emergency' AND coalesce(consent_refused && ARRAY['*', category], false)
+$$;
 -- Keeps a draft's list from other uploads, and from deletion, until the transaction ends. False when another transaction
 -- keeps it and does not end soon: who repeats an upload that broke off waits for what is left of it.
 CREATE FUNCTION keep_list(wanted uuid) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '5s' AS $$

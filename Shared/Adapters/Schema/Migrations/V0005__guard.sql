@@ -107,7 +107,7 @@ LANGUAGE sql STABLE AS $$
         SELECT d.time_zone AS zone FROM blast b JOIN district d ON d.district_id = b.district_id WHERE b.blast_id = wanted
     ), looked_up AS MATERIALIZED (
         SELECT r.recipient_no, r.district_id, r.fault, r.fault_reason, b.category,
-               b.class <> 'emergency' AND coalesce(r.consent_refused && ARRAY['*', b.category], false) AS refused,
+               refuses_consent(r.consent_refused, b.category, b.class) AS refused,
                b.class <> 'emergency' AND NOT coalesce(b.category = ANY (r.categories), true) AS unselected,
                left_blasts.category AS opted_out, left_blasts.occurred_at AS opted_out_at,
                blocked.reason AS blocked, blocked.last_seen AS blocked_at, earlier.recipient_no AS original_no,
@@ -132,7 +132,7 @@ LANGUAGE sql STABLE AS $$
                        OR (e.person_kind, e.person_ref) IS NOT DISTINCT FROM (r.person_kind, r.person_ref))
                   AND (b.class = 'emergency'
                        OR coalesce(b.category = ANY (e.categories), true)
-                          AND NOT coalesce(e.consent_refused && ARRAY['*', b.category], false))
+                          AND NOT refuses_consent(e.consent_refused, b.category, b.class))
                   AND NOT EXISTS (SELECT FROM decision d
                                    WHERE d.blast_id = wanted AND d.recipient_no = e.recipient_no OFFSET 0)
                 ORDER BY e.recipient_no LIMIT 1) earlier ON true
