@@ -49,18 +49,7 @@ import Testing
     }
 
     @Test func `leaves the earlier one when its database session or its process ends in the middle`() async throws {
-        let stack = try await LocalStack.start("intake-deaths")
-        let processes = StartedProcesses()
-        do {
-            try await stack.createTopics()
-            try await Self.die(on: stack, processes)
-        } catch {
-            await processes.killAll()
-            try await stack.stop()
-            throw error
-        }
-        await processes.killAll()
-        try await stack.stop()
+        try await LocalStack.with("intake-deaths") { stack, processes in try await Self.die(on: stack, processes) }
     }
 
     private static func die(on stack: LocalStack, _ processes: StartedProcesses) async throws {

@@ -148,21 +148,12 @@ import Testing
     }
 
     @Test func `a hundred thousand recipients in a gzip list go in with flat memory`() async throws {
-        let stack = try await LocalStack.start("intake-memory")
-        let processes = StartedProcesses()
-        do {
-            try await stack.createTopics()
+        try await LocalStack.with("intake-memory") { stack, processes in
             let (small, large) = try await Self.peaksOfUploads(on: stack, processes)
             print("peak resident memory: \(small >> 10) MiB with 10,000, \(large >> 10) MiB with 100,000 recipients")
             #expect(small > 1 << 10)
             #expect(large - small < 64 << 10, "\(small) KiB, then \(large) KiB")
-        } catch {
-            await processes.killAll()
-            try await stack.stop()
-            throw error
         }
-        await processes.killAll()
-        try await stack.stop()
     }
 
     /// The highest resident memory in KiB of a sender of its own, after a list and after one ten times as long.

@@ -59,18 +59,7 @@ private struct SecureRelay {
     func `goes on over the other when one dies in the middle: everybody once but for declared doubt, no secret logged`()
         async throws
     {
-        let stack = try await LocalStack.start("sender-relays")
-        let processes = StartedProcesses()
-        do {
-            try await stack.createTopics()
-            try await Self.run(stack, processes)
-        } catch {
-            await processes.killAll()
-            try await stack.stop()
-            throw error
-        }
-        await processes.killAll()
-        try await stack.stop()
+        try await LocalStack.with("sender-relays") { stack, processes in try await Self.run(stack, processes) }
     }
 
     private static func run(_ stack: LocalStack, _ processes: StartedProcesses) async throws {

@@ -96,7 +96,7 @@ enum SenderDeath: String, CaseIterable, Sendable {
     func `killed at any step of a hand-over loses nothing, repeats only what was declared, and leaves few in doubt`()
         async throws
     {
-        try await withStack("sender-kills") { stack, processes in
+        try await LocalStack.with("sender-kills") { stack, processes in
             let witness = stack.stateFolder.appending(path: "witness.ndjson")
             let port = try FreePort.take()
             let simulator = processes.keep(
@@ -194,7 +194,7 @@ enum SenderDeath: String, CaseIterable, Sendable {
     }
 
     @Test func `stopped between WIRE and the final dot, and waking up late, writes no dot and says so`() async throws {
-        try await withStack("sender-stop") { stack, processes in
+        try await LocalStack.with("sender-stop") { stack, processes in
             let relay = try await HeldRelay()
             let rig = try await SenderProcessRig.make(
                 "stopped", on: stack, processes, smtpPort: relay.port,
@@ -219,22 +219,5 @@ enum SenderDeath: String, CaseIterable, Sendable {
             await rig.dispatch.close()
             try await relay.stop()
         }
-    }
-
-    private func withStack(
-        _ name: String, _ body: (LocalStack, StartedProcesses) async throws -> Void
-    ) async throws {
-        let stack = try await LocalStack.start(name)
-        let processes = StartedProcesses()
-        do {
-            try await stack.createTopics()
-            try await body(stack, processes)
-        } catch {
-            await processes.killAll()
-            try await stack.stop()
-            throw error
-        }
-        await processes.killAll()
-        try await stack.stop()
     }
 }

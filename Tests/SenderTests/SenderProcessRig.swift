@@ -2,7 +2,6 @@ import Delivery
 import Foundation
 import Postgres
 import Signing
-import Synchronization
 import TestKit
 
 @testable import sender
@@ -71,19 +70,5 @@ struct SenderProcessRig {
                    AND ltrim(query) LIKE $1 || '%'
                 """, [.text(statement)]) > 0
         }
-    }
-}
-
-/// What a test has started, so that nothing of it runs on when the test fails.
-final class StartedProcesses: Sendable {
-    private let all = Mutex<[ServiceProcess]>([])
-
-    func keep(_ process: ServiceProcess) -> ServiceProcess {
-        all.withLock { $0.append(process) }
-        return process
-    }
-
-    func killAll() async {
-        for process in all.withLock({ $0 }) where process.isRunning { try? await process.kill() }
     }
 }

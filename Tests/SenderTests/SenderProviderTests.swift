@@ -22,18 +22,7 @@ struct SenderProviderTests {
         _ name: String, _ body: (LocalStack, StartedProcesses, ProviderPeers) async throws -> Void
     ) async throws {
         let peers = try await ProviderPeers.shared()
-        let stack = try await LocalStack.start(name)
-        let processes = StartedProcesses()
-        do {
-            try await stack.createTopics()
-            try await body(stack, processes, peers)
-        } catch {
-            await processes.killAll()
-            try await stack.stop()
-            throw error
-        }
-        await processes.killAll()
-        try await stack.stop()
+        try await LocalStack.with(name) { stack, processes in try await body(stack, processes, peers) }
     }
 
     private static func outcomes(_ rig: SenderProcessRig) async throws -> [String] {
