@@ -75,6 +75,14 @@ def messages(path):
         at += 1 + length
 
 
+def session(path):
+    """What one connection set at its start, as libpq's `options`."""
+    with open(path, "rb") as file:
+        begin = file.read(4096)
+    found = begin.find(b"\0options\0")
+    return text(begin, found + len(b"\0options\0"))[0].decode() if found >= 0 else ""
+
+
 def text(payload, at):
     end = payload.index(b"\0", at)
     return payload[at:end], end + 1
@@ -142,13 +150,14 @@ class Tape:
     `part_of` tells the partition of a delivery: a reading does not name it."""
 
     def __init__(self, folder, part_of):
-        self.taking, self.batches, readings = [], {}, {}
+        self.taking, self.batches, self.options, readings = [], {}, "", {}
         for name in sorted(os.listdir(folder)):
             for when, statements in transactions(os.path.join(folder, name)):
                 first = statements[0]
                 if any(b"INTO delivery_log" in sql for sql, *_ in statements):
                     part, offset = (int.from_bytes(first[2][index], "big") for index in (2, 4))
                     self.batches.setdefault(part, []).append((offset, statements))
+                    self.options = session(os.path.join(folder, name))
                 elif b"INTO projector_partition" in first[0]:
                     self.taking.append(statements)
                 elif b"JOIN delivery_status" in first[0] and b"unnest" in first[0]:
@@ -170,12 +179,13 @@ class Tape:
 class Loop:
     """A connection that only sends prepared statements whose parameters lie ready."""
 
-    def __init__(self, conninfo):
-        self.raw = pq.PGconn.connect(conninfo.encode())
+    def __init__(self, conninfo, options):
+        """`options`: what the session sets, as the projector's does."""
+        escaped = options.replace("\\", "\\\\").replace("'", "\\'")
+        self.raw = pq.PGconn.connect(f"{conninfo} options='{escaped}'".encode())
         if self.raw.status != pq.ConnStatus.OK:
             raise SystemExit("bench: " + self.raw.error_message.decode())
         self.names = {}
-        self.checked(self.raw.exec_(b"SET search_path = rollcall"))
 
     def checked(self, result):
         if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
@@ -203,8 +213,8 @@ class Loop:
         self.checked(self.raw.exec_(b"COMMIT"))
 
 
-def replay_partition(conninfo, batches, start, end, answers):
-    loop = Loop(conninfo)
+def replay_partition(conninfo, options, batches, start, end, answers):
+    loop = Loop(conninfo, options)
     ready = [(loop.bound(statements), loop.bound(reading)) for reading, statements in batches]
     start.wait()
     began = time.monotonic()
@@ -216,14 +226,14 @@ def replay_partition(conninfo, batches, start, end, answers):
 
 def replay(conninfo, tape, on_start=lambda: None, on_end=lambda: None):
     """Runs every batch, one connection per partition; returns the seconds from the first start to the last end."""
-    taking = Loop(conninfo)
+    taking = Loop(conninfo, tape.options)
     for transaction in tape.taking:
         taking.run(taking.bound(transaction))
     taking.raw.finish()
     context = multiprocessing.get_context("fork")
     start, end = (context.Barrier(len(tape.batches) + 1) for _ in range(2))
     answers = context.Queue()
-    processes = [context.Process(target=replay_partition, args=(conninfo, batches, start, end, answers))
+    processes = [context.Process(target=replay_partition, args=(conninfo, tape.options, batches, start, end, answers))
                  for batches in tape.batches.values()]
     for process in processes:
         process.start()
