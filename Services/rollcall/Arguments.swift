@@ -10,6 +10,18 @@ extension ProjectionName: ExpressibleByArgument {
     public init?(argument: String) { self.init(argument) }
 }
 
+/// How a blast reaches its recipients.
+enum BlastChannels: String, CaseIterable, ExpressibleByArgument {
+    case email, sms
+    case both = "email,sms"
+
+    init?(argument: String) {
+        self.init(rawValue: argument.split(separator: ",").sorted().joined(separator: ","))
+    }
+
+    var names: [String] { rawValue.split(separator: ",").map(String.init) }
+}
+
 /// A point in time as a person writes it.
 struct PointInTime: ExpressibleByArgument {
     let microseconds: Int64

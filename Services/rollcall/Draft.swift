@@ -25,7 +25,14 @@ struct Draft: AsyncParsableCommand {
             let html: String?
             let text: String?
             let attachments: [String]
+            let sms: Segments?
             let fault: String?
+        }
+
+        private struct Segments: Decodable {
+            let encoding: String
+            let units: Int
+            let segments: Int
         }
 
         func run() async throws {
@@ -41,6 +48,9 @@ struct Draft: AsyncParsableCommand {
             Terminal.say("To: \(Terminal.plain(shown.to))\nSubject: \(Terminal.plain(shown.subject))")
             if !shown.attachments.isEmpty {
                 Terminal.say("Attached: \(Terminal.plain(shown.attachments.joined(separator: ", ")))")
+            }
+            if let sms = shown.sms {
+                Terminal.say("Segments: \(sms.segments), from \(sms.units) units of \(sms.encoding)")
             }
             Terminal.say("\n\((html ? shown.html ?? shown.text : shown.text ?? shown.html) ?? "")")
         }

@@ -31,6 +31,11 @@ struct DraftSummary: Decodable {
     struct Warning: Decodable {
         let detail: String
     }
+    struct Texts: Decodable {
+        let recipients: Int
+        let segments: Int
+    }
+    let sms: Texts?
     let fields: [Field]
     let missing_fields: [String]
     let decisions: [String: Int]
@@ -44,6 +49,7 @@ struct DraftSummary: Decodable {
             Terminal.complain("{{\(field)}} is no column of the list: the order will be refused")
         }
         for warning in warnings { Terminal.complain(Terminal.plain(warning.detail)) }
+        if let sms { Terminal.say("text messages: \(sms.recipients), segments: \(sms.segments)") }
         Terminal.say("would be: \(Self.words(decisions))")
     }
 

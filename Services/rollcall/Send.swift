@@ -6,13 +6,15 @@ struct Send: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make a blast, give it its list and send it, over the public API.",
         discussion: """
-            The list is CSV in UTF-8 with a heading: email, name, person_ref (or family_ref, student_ref, staff_ref), \
+            The list is CSV in UTF-8 with a heading: email, phone, name, person_ref (or family_ref, student_ref, staff_ref), \
             school, locale, categories, consent, consent.CATEGORY, and a column for each field that the templates use. A \
             long list goes in parts.
             """)
 
-    @Option(help: "The subject, a Mustache template.") var subject: String
-    @Option(help: "The From address.") var from: String
+    @Option(help: "How it goes out. Text messages are made of --text.")
+    var channels: BlastChannels = .email
+    @Option(help: "The subject, a Mustache template. Text messages alone need none.") var subject: String?
+    @Option(help: "The From address. Text messages alone need none.") var from: String?
     @Option(help: "The name beside the From address.") var fromName: String?
     @Option(help: "Where answers go.") var replyTo: String?
     @Option(help: "A file with the HTML template.", completion: .file()) var html: String?
@@ -39,6 +41,12 @@ struct Send: AsyncParsableCommand {
     @OptionGroup var server: SenderServer
 
     func validate() throws {
+        guard channels == .sms || subject != nil && from != nil else {
+            throw ValidationError("Give --subject and --from: mail needs both.")
+        }
+        guard channels == .email || text != nil else {
+            throw ValidationError("Give --text: a text message is made of it, and --channels has sms.")
+        }
         guard html != nil || text != nil else { throw ValidationError("Give --html, --text or both.") }
         guard !watch || !draftOnly else {
             throw ValidationError("--watch follows what is sent: leave out --draft-only.")
@@ -87,9 +95,13 @@ struct Send: AsyncParsableCommand {
     }
 
     private func draft() throws -> Data {
-        var from: [String: String] = ["address": self.from]
-        from["name"] = fromName
-        var draft: [String: Any] = ["subject": subject, "from": from]
+        var draft: [String: Any] = ["channels": channels.names]
+        draft["subject"] = subject
+        if let from {
+            var sender = ["address": from]
+            sender["name"] = fromName
+            draft["from"] = sender
+        }
         draft["reply_to"] = replyTo
         draft["html"] = try html.map(Self.template)
         draft["text"] = try text.map(Self.template)

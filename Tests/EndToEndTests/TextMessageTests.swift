@@ -12,22 +12,27 @@ import Testing
             "ROLLCALL_SMS_TOKEN": peers.token, "ROLLCALL_SMS_FROM": "+15550100999",
         ]
         try await BlastRig.with("texts", provider) { rig in
-            let made = try await rig.call(
-                "POST", "/v1/blasts",
-                body: Data(#"{"channels":["sms"],"text":"Schule fällt aus, {{name}} & 100%+"}"#.utf8))
-            let blast = try #require((try made.json()["blast_id"] as? String).flatMap(BlastID.init), "\(made.text)")
             let numbers = (7101...7130).map { "+1555034\($0)" }
             var list = "phone,name,person_ref\n"
             for (index, number) in numbers.enumerated() { list += "\(number),Family \(index + 1),f\(index + 1)\n" }
             list += "\(numbers[0]),Again,g1\n,Nobody,g2\n5550100,Short,g3\n+15550340211,Gone,g4\n"
+            func file(_ text: String, _ name: String) throws -> String {
+                let file = rig.stack.stateFolder.appending(path: name)
+                try Data(text.utf8).write(to: file)
+                return file.path
+            }
+            let ordered = try await rig.rollcall(
+                "send", "--channels", "sms", "--csv", try file(list, "texts.csv"), "--text",
+                try file("Schule fällt aus, {{name}} & 100%+", "texts.txt"))
+            try #require(ordered.status == 0, "\(ordered.output)")
+            #expect(ordered.output.contains("34 recipients: 1 invalid, 1 without an address, 1 repeated"))
+            #expect(ordered.output.contains("text messages: 32, segments: 32"))
+            let named = try #require(ordered.output.firstMatch(of: /blast ([0-9a-f-]{36})/)).output.1
+            let blast = try #require(BlastID(String(named)))
             let path = "/v1/blasts/\(blast)"
-            let uploaded = try await rig.call("PUT", "\(path)/recipients", type: "text/csv", body: Data(list.utf8))
-            #expect(try uploaded.json()["audience"] as? Int == 34, "\(uploaded.text)")
-            let ordered = try await rig.call("POST", "\(path)/send", headers: ["Idempotency-Key": "texts"])
-            try #require(ordered.status == 202, "\(ordered.text)")
             let expected: [DeliveryFact] =
                 Array(repeating: .sent, count: 30) + [.duplicate, .noAddress, .invalid, .bouncedInvalid]
-            try await eventually("every status is what became of its text", within: .seconds(90)) {
+            try await eventually("every status is what became of its text") {
                 let facts = try await rig.facts(of: blast)
                 return (1...34).map { facts[$0]?.canonicalStatus } == expected
             }

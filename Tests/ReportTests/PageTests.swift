@@ -146,6 +146,32 @@ import Testing
         }
     }
 
+    @Test func `a blast by text message alone is called so on every page, and one by mail as ever (I-01, C-08)`()
+        async throws
+    {
+        try await ReportRig.run { rig in
+            let blast = try await rig.blast([.init(name: "Ann", facts: .initial)])
+            let cookie = try await rig.session(key: rig.adminKey)
+            for (channels, sender, kind, other) in [
+                ("{sms}", "", "Text Message Blast", "Email Blast"),
+                ("{email,sms}", "office@district.example", "Email Blast", "Text Message Blast"),
+            ] {
+                _ = try await rig.owner.query(
+                    """
+                    UPDATE blast SET channels = $1::text::text[], from_address = $2, state = 'awaiting_approval',
+                                     requested_by = 'Office', approval_until = now() + interval '1 day'
+                    """, [.text(channels), .text(sender)])
+                let answer = try await rig.get("/v1/blasts/\(blast)").json()
+                #expect(answer["title"] as? String == "\(kind) :: Snow day")
+                for path in ["/", "/blasts/\(blast)", "/blasts/\(blast)/recipients/1", "/blasts/\(blast)/approve"] {
+                    let page = try await rig.page(path, cookie: cookie)
+                    #expect(page.status == 200 && page.text.contains("\(kind) :: <bdi>Snow day</bdi>"), "\(path)")
+                    #expect(!page.text.contains(other), "\(path)")
+                }
+            }
+        }
+    }
+
     @Test func `every status has words for people`() {
         for fact in DeliveryFact.allCases {
             #expect(fact.plainWords.meaning.hasSuffix(".") && fact.plainWords.event.hasSuffix("."), "\(fact)")

@@ -4,7 +4,7 @@ import TestKit
 import Testing
 
 /// The tool as an operator runs it: a process with arguments, environment, output and exit code.
-@Suite(.timeLimit(.minutes(3))) struct `Command line` {
+@Suite(.timeLimit(.minutes(10))) struct `Command line` {
     private static func run(_ database: TestDatabase, _ arguments: [String], _ more: [String: String] = [:])
         async throws -> Command.Result
     {
@@ -87,6 +87,26 @@ import Testing
         #expect(history.first?.contains("time_zone from \"UTC\" to \"America/Denver\"  by ") == true)
         #expect(history.first?.contains("@") == true, "who it was is known without being asked")
         #expect(history.contains { $0.contains("late_bounce from \"frozen\" to \"shown\"  by ann") })
+    }
+
+    @Test func `send says what each channel needs before it asks anybody`() async throws {
+        let database = try await LocalStack.shared().database("cli")
+        let mail = ["--subject", "Trip", "--from", "office@school.example"]
+        for (words, answer) in [
+            (["--channels", "fax", "--text", "t"], "one of 'email', 'sms' or 'email,sms'"),
+            (["--channels", "sms,sms", "--text", "t"], "one of 'email', 'sms' or 'email,sms'"),
+            (["--channels", "sms", "--html", "h"], "Give --text: a text message is made of it"),
+            (mail + ["--channels", "sms,email", "--html", "h"], "Give --text: a text message is made of it"),
+            (["--channels", "email,sms", "--text", "t"], "Give --subject and --from"),
+            (["--subject", "Trip", "--text", "t"], "Give --subject and --from"), (mail, "Give --html, --text or both"),
+        ] as [([String], String)] {
+            let result = try await Self.run(database, ["send", "--csv", "l.csv"] + words)
+            #expect(result.status == 64 && result.output.contains(answer), "\(words): \(result.output)")
+        }
+        for words in [mail + ["--text", "t"], mail + ["--channels", "sms,email", "--text", "t"]] {
+            let result = try await Self.run(database, ["send", "--csv", "no-list.csv"] + words)
+            #expect(result.status == 1 && result.output.contains("cannot read no-list.csv"), "\(result.output)")
+        }
     }
 
     @Test func `what is missing or does not answer has a code of its own`() async throws {

@@ -23,6 +23,7 @@ import Testing
             let made = try await rig.request("POST", "/v1/blasts", Self.draft)
             try #require(made.status == 201, "\(made.text)")
             #expect(try made.json()["from"] == nil && made.json()["subject"] as? String == "Hi")
+            #expect(try made.json()["title"] as? String == "Text Message Blast :: Hi")
             let blast = try #require(try made.json()["blast_id"] as? String)
             let list = """
                 phone,name,note

@@ -40,8 +40,8 @@ struct BlastResource: Encodable {
 
     init(_ document: BlastDocument) {
         blast_id = document.id.description
-        title = document.title
-        subject = document.subject
+        title = document.title.text
+        subject = document.title.subject
         state = document.state.rawValue
         waits_for = StateText(document).waitsFor
         audience = document.audience

@@ -27,7 +27,7 @@ struct FactCounts: Sendable, Hashable {
     }
 }
 
-/// A blast as its report shows it: the document "Email Blast :: subject" and where its deliveries stand.
+/// A blast as its report shows it: the document under its title, and where its deliveries stand.
 struct BlastDocument: Sendable {
     enum State: String, Sendable {
         /// Not sent yet.
@@ -44,7 +44,7 @@ struct BlastDocument: Sendable {
     }
 
     let id: BlastID
-    let subject: String
+    let title: BlastTitle
     var state: State
     let audience: Int64
     var counts: FactCounts
@@ -79,8 +79,6 @@ struct BlastDocument: Sendable {
         fromAddress.isEmpty ? nil : fromName.map { "\($0) <\(fromAddress)>" } ?? fromAddress
     }
 
-    var title: String { "Email Blast :: \(subject)" }
-
     /// Deliveries of which more is to be expected.
     var open: Int64 { counts.count { !$0.isFinal } }
 
@@ -106,8 +104,8 @@ struct BlastDocument: Sendable {
     }
 
     private static let selection = """
-        SELECT b.blast_id, b.subject, b.state, b.audience, b.class, b.category, b.school, b.from_address, b.from_name,
-               b.parent_blast_id, b.created_by, b.created_at,
+        SELECT b.blast_id, b.subject, b.channels, b.state, b.audience, b.class, b.category, b.school, b.from_address,
+               b.from_name, b.parent_blast_id, b.created_by, b.created_at,
                greatest(b.send_requested_at, b.released_at) AS began_at, b.send_requested_at, b.approved_at,
                b.approval_until IS NOT NULL AS needs_approval, b.paused_at, b.cancelled_at,
                b.sending_ended_at, b.expires_at, transaction_timestamp() AS as_of, c.sets, c.numbers,
@@ -121,7 +119,8 @@ struct BlastDocument: Sendable {
 
     private init(_ row: PostgresRow) throws {
         id = try row.blastID("blast_id")
-        subject = try row.string("subject")
+        title = BlastTitle(
+            try row.string("subject"), channels: try row.textArray("channels").compactMap(\.self))
         audience = try row.int("audience")
         let sets = try row.optionalInt8Array("sets") ?? []
         let numbers = try row.optionalInt8Array("numbers") ?? []

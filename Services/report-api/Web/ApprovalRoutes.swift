@@ -31,7 +31,8 @@ struct ApprovalRoutes: Sendable {
         let times = LocalTime(zone: document.district.timeZone)
         var values = PageRoutes.frame("Approve a blast", document.district, times)
         values["id"] = document.id.description
-        values["subject"] = document.subject
+        values["kind"] = document.title.kind
+        values["subject"] = document.title.subject
         values["audience"] = counted(document.counts.total, "recipient", "recipients")
         values["requestedBy"] = document.waiting.requestedBy ?? "somebody"
         values["from"] = document.sender

@@ -81,8 +81,9 @@ struct BlastView: Sendable {
     /// Everything else on the page.
     var surroundings: PageValues {
         var values: PageValues = [
-            "id": document.id.description, "subject": document.subject, "emergency": document.isEmergency,
-            "when": when, "liveURL": url("/live", status: status, text: query.text, cursor: cursor),
+            "id": document.id.description, "kind": document.title.kind, "subject": document.title.subject,
+            "emergency": document.isEmergency, "when": when,
+            "liveURL": url("/live", status: status, text: query.text, cursor: cursor),
             "isFiltered": status != nil || query.text != nil, "clearURL": url(), "q": query.text ?? "",
             "asOf": times.precise(document.asOf),
         ]

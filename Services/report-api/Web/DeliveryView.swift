@@ -13,9 +13,9 @@ struct DeliveryView: Sendable {
         let why = Explanation(document, history, reading)
         let path = "/blasts/\(document.id)/recipients/\(recipient.number)"
         var values: PageValues = [
-            "blast": document.id.description, "subject": document.subject,
+            "blast": document.id.description, "kind": document.title.kind, "subject": document.title.subject,
             "name": recipient.name ?? "Recipient \(recipient.number)",
-            "address": recipient.address.isEmpty ? "No e-mail address" : recipient.address,
+            "address": recipient.address.isEmpty ? "No address" : recipient.address,
             "word": why.word, "tone": reading.vocabulary.tone(ofFact: shown).rawValue, "meaning": why.meaning,
             "saidBy": why.deciding.saidBy, "notes": why.notes.map { note -> PageValues in ["note": note] },
             "isOpen": !recipient.facts.isFinal && document.state != .draft && !document.isPast,

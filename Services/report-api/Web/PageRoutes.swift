@@ -51,7 +51,8 @@ struct PageRoutes: Sendable {
         values["hasBlasts"] = !page.isEmpty
         values["blasts"] = page.map { document -> PageValues in
             [
-                "id": document.id.description, "subject": document.subject, "emergency": document.isEmergency,
+                "id": document.id.description, "kind": document.title.kind, "subject": document.title.subject,
+                "emergency": document.isEmergency,
                 "time": times.values(document.sendRequestedAt ?? document.createdAt),
                 "state": StateText(document).title, "audience": grouped(document.audience),
             ]
@@ -82,7 +83,7 @@ struct PageRoutes: Sendable {
         let view = try await view(request, parameters, caller)
         let part = view.liveValues
         let document = view.document
-        var values = part.merging(Self.frame(document.title, document.district, view.times)) { $1 }
+        var values = part.merging(Self.frame(document.title.text, document.district, view.times)) { $1 }
         values.merge(view.surroundings) { $1 }
         values["mayApprove"] =
             document.state == .awaitingApproval && document.cancelledAt == nil && !document.isPast

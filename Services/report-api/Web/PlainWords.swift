@@ -75,8 +75,9 @@ extension DeliveryFact {
         switch self {
         case .noAddress:
             PlainWords(
-                tone: .problem, meaning: "There is no e-mail address on file for this recipient.",
-                advice: "Ask the family for an e-mail address.", event: "Left out: there is no e-mail address.")
+                tone: .problem,
+                meaning: "There is no e-mail address on file for this recipient, or for a text no telephone number.",
+                advice: "Ask the family for it.", event: "Left out: there is no address.")
         case .consentDenied:
             PlainWords(
                 tone: .excluded, meaning: "This recipient has not agreed to get messages this way.",
@@ -111,7 +112,7 @@ extension DeliveryFact {
                 advice: "Ask the family for another address.", event: "Left out: the address is on the blacklist.")
         case .invalid:
             PlainWords(
-                tone: .problem, meaning: "Not sent: this is not a usable e-mail address.",
+                tone: .problem, meaning: "Not sent: this is not a usable e-mail address or number.",
                 advice: "Check the spelling, and correct the address.", event: "Left out: the address cannot be used.")
         default:
             PlainWords(

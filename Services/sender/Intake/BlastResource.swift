@@ -66,7 +66,6 @@ struct BlastResource: Encodable, Sendable {
         }
         blast_id = try row.string("blast_id")
         subject = try row.string("subject")
-        title = "Email Blast :: \(subject)"
         state = try row.string("state")
         audience = try row.int("audience")
         html = try row.optionalString("html_template")
@@ -75,6 +74,7 @@ struct BlastResource: Encodable, Sendable {
         from = address.isEmpty ? nil : From(address: address, name: try row.optionalString("from_name"))
         reply_to = try row.optionalString("reply_to")
         channels = try row.textArray("channels").compactMap(\.self)
+        title = BlastTitle(subject, channels: channels).text
         category = try row.string("category")
         `class` = try row.string("class")
         school = try row.optionalString("school")
