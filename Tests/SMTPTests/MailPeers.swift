@@ -60,7 +60,7 @@ struct MailPeers: Sendable {
 
     /// What the servers took from this sender.
     func received(from sender: String) throws -> [Received] {
-        try Data(contentsOf: folder.appending(path: "received.ndjson")).split(separator: 0x0A)
+        try folder.appending(path: "received.ndjson").wholeLines()
             .map { try JSONDecoder().decode(Received.self, from: $0) }
             .filter { $0.from == sender }
     }

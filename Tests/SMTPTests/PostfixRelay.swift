@@ -54,7 +54,7 @@ struct PostfixRelay: Sendable {
             name: "postfix")
         let relay = PostfixRelay(folder: folder, port: port, process: process)
         let configuration = SMTPConfiguration(host: "127.0.0.1", port: port, heloName: "me.example")
-        try await eventually("Postfix answers", within: .seconds(30), every: .milliseconds(50)) {
+        try await eventually("Postfix answers", within: .seconds(60), every: .milliseconds(50)) {
             guard process.isRunning else { throw TestKitError("Postfix ended: \(try relay.log())") }
             return await Attempt(recipient: "").run(configuration).short == "rejected@mail"
         }

@@ -86,7 +86,7 @@ struct DispatchQueueTests {
         let blast = try await rig.blast(["a"])
         try await rig.change("UPDATE chunk SET state = 'requested' WHERE blast_id = $1", blast)
         for (age, silence, isDue) in [
-            ("0 s", nil, true), ("20 s", "9 s", false), ("20 s", "11 s", true), ("400 s", "90 s", false),
+            ("0 s", nil, true), ("20 s", "5 s", false), ("20 s", "11 s", true), ("400 s", "90 s", false),
             ("400 s", "110 s", true),
         ] as [(String, String?, Bool)] {
             _ = try await rig.owner.query(

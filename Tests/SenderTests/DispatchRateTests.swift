@@ -101,6 +101,7 @@ struct DispatchRateTests {
                 UPDATE send_rate SET changed_at = changed_at - $1::text::interval, refused_at = refused_at - $1::text::interval
                 """, [.text(time)])
         }
+        try await rates.look()
         say("fine.example", 100, refused: 19)
         say("few.example", 4, refused: 4)
         say("busy.example", 400, refused: 100)

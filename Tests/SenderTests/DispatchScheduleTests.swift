@@ -75,7 +75,7 @@ struct DispatchScheduleTests {
         try await rig.change(
             """
             UPDATE blast SET state = 'scheduled', send_requested_at = now() - interval '29 days',
-                             send_at = now() + interval '1 second' WHERE blast_id = $1
+                             send_at = now() + interval '1 minute' WHERE blast_id = $1
             """, blast)
         func asked() async throws -> Int {
             try await rig.dispatch.query(ChunkPublisher.unreported, [.int(10), .int(10_000_000)]).count

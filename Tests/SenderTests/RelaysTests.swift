@@ -43,7 +43,7 @@ struct RelaysTests {
         let configurations = (ports ?? servers.map(\.port)).enumerated().map { index, port in
             var smtp = SMTPConfiguration(host: "127.0.0.1", port: port, heloName: "test.example")
             smtp.maxConnections = Self.connections
-            smtp.commandTimeout = .seconds(2)
+            smtp.commandTimeout = .seconds(5)
             return RelayConfiguration(
                 name: "relay\(index)", weight: weights.indices.contains(index) ? weights[index] : 1, smtp: smtp)
         }

@@ -47,7 +47,7 @@ enum SenderDeath: String, CaseIterable, Sendable {
         case .duringCommit:
             let process = try rig.start()
             try await rig.dispatch.owner.withTransaction { connection in
-                try await eventually("rows on the wire are held") {
+                try await eventually("rows on the wire are held", within: .seconds(120)) {
                     try await !connection.query("SELECT FROM attempt WHERE state = 'wire' FOR UPDATE SKIP LOCKED")
                         .isEmpty
                 }
@@ -68,12 +68,12 @@ enum SenderDeath: String, CaseIterable, Sendable {
             #expect(try await process.terminate() == 9, "\(rawValue)")
         default:
             let process = try rig.start(["ROLLCALL_FAULT_POINT": rawValue])
-            #expect(try await process.ended(within: .seconds(60)) == 9, "\(rawValue)")
+            #expect(try await process.ended(within: .seconds(120)) == 9, "\(rawValue)")
         }
     }
 
     private func onTheWire(_ rig: SenderProcessRig) async throws {
-        try await eventually("messages are on the wire") {
+        try await eventually("messages are on the wire", within: .seconds(120)) {
             try await rig.count("SELECT count(*) AS n FROM attempt WHERE state = 'wire'") > 0
         }
     }
@@ -198,10 +198,10 @@ enum SenderDeath: String, CaseIterable, Sendable {
             let relay = try await HeldRelay()
             let rig = try await SenderProcessRig.make(
                 "stopped", on: stack, processes, smtpPort: relay.port,
-                ["ROLLCALL_SMTP_DOT_DEADLINE": "1s", "ROLLCALL_SENDER_INDOUBT_AFTER": "5m"])
+                ["ROLLCALL_SMTP_DOT_DEADLINE": "5s", "ROLLCALL_SENDER_INDOUBT_AFTER": "5m"])
             let blast = try await rig.dispatch.blast(["a@families.example"])
             let sleeper = try rig.start()
-            try await eventually("the relay is asked for DATA") { relay.state.waiting.count == 1 }
+            try await eventually("the relay is asked for DATA", within: .seconds(60)) { relay.state.waiting.count == 1 }
             try await sleeper.suspend()
             relay.goOn()
             let other = try rig.start()

@@ -27,7 +27,7 @@ struct SenderProcessRig {
             "ROLLCALL_KAFKA_CLIENT_OVERRIDES": "session.timeout.ms=2000,heartbeat.interval.ms=500",
             "ROLLCALL_TOKENS_KEYS": tokens, "ROLLCALL_PUBLIC_URL": "http://127.0.0.1:1",
             "ROLLCALL_SMTP_PORT": "\(smtpPort)", "ROLLCALL_SMTP_CONNECTIONS": "\(connections)",
-            "ROLLCALL_SENDER_WINDOW": "8", "ROLLCALL_SENDER_LEASE": "2s", "ROLLCALL_SMTP_DOT_DEADLINE": "3s",
+            "ROLLCALL_SENDER_WINDOW": "8", "ROLLCALL_SENDER_LEASE": "4s", "ROLLCALL_SMTP_DOT_DEADLINE": "3s",
             "ROLLCALL_SENDER_RETRY_SCHEDULE": "1s,1s,1s,1s,1s,1s", "ROLLCALL_SENDER_INDOUBT_AFTER": "500ms",
             "ROLLCALL_SENDER_BREAKER_SHARE": "100",
         ]) { $1 }.merging(more) { $1 }
@@ -62,7 +62,7 @@ struct SenderProcessRig {
 
     /// Waits until a statement of the sender that begins with these words waits for a row that the caller holds.
     func waitsForRow(in statement: String) async throws {
-        try await eventually("\(name) waits in \(statement)") {
+        try await eventually("\(name) waits in \(statement)", within: .seconds(120)) {
             try await count(
                 """
                 SELECT count(*) AS n FROM pg_stat_activity

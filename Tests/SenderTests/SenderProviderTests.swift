@@ -148,7 +148,7 @@ struct SenderProviderTests {
             let mails = (1...60).map { "\($0).\(UUID().uuidString.lowercased())@home.example" }
             try await Self.blast(Array(numbers.suffix(20)) + mails.prefix(30), on: rig, channels: "email,sms")
             try await Self.blast(Array(mails.suffix(30)), on: rig)
-            try await eventually("all mail is accepted", within: .seconds(40)) {
+            try await eventually("all mail is accepted", within: .seconds(90)) {
                 try await rig.count("SELECT count(*) AS n FROM attempt WHERE state = 'accepted' AND provider = 'ses'")
                     == 60
             }

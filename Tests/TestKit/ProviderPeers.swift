@@ -80,7 +80,7 @@ public struct ProviderPeers: Sendable {
 
     /// The bodies of the requests that the scripted server got for a recipient, as JSON objects.
     public func requests(to recipient: String) throws -> [[String: Any]] {
-        try Data(contentsOf: folder.appending(path: "requests.ndjson")).split(separator: 0x0A).compactMap { line in
+        try folder.appending(path: "requests.ndjson").wholeLines().compactMap { line in
             let request = try JSONSerialization.jsonObject(with: Data(line)) as? [String: Any]
             guard request?["to"] as? String == recipient else { return nil }
             return request?["body"] as? [String: Any]

@@ -103,27 +103,35 @@ public final class ServiceProcess: Sendable {
     }
 }
 
-/// Ports of 127.0.0.1 that nobody listens on now.
+/// Ports of 127.0.0.1 that nobody listens on. The system gives out none of them by itself, and the local stack takes
+/// others, so that one is still free when the process that it was taken for gets there.
 public enum FreePort {
+    private static let range = 10_000..<20_000
+    private static let next = Mutex(range.lowerBound + Int(getpid()) * 37 % range.count)
+
+    /// None is given out twice before all have been.
     public static func take() throws -> Int {
+        for _ in range {
+            let port = next.withLock { next in
+                defer { next = next + 1 == range.upperBound ? range.lowerBound : next + 1 }
+                return next
+            }
+            if try isFree(port) { return port }
+        }
+        throw TestKitError("no port of 127.0.0.1 from \(range.lowerBound) to \(range.upperBound - 1) is free")
+    }
+
+    private static func isFree(_ port: Int) throws -> Bool {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         guard descriptor >= 0 else { throw TestKitError("no socket") }
         defer { close(descriptor) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = in_port_t(port).bigEndian
         address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let size = length
-        let bound = unsafe withUnsafeMutablePointer(to: &address) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe bind(descriptor, $0, size) }
+        let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        return unsafe withUnsafePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe bind(descriptor, $0, size) } == 0
         }
-        guard bound == 0 else { throw TestKitError("no free port") }
-        let named = unsafe withUnsafeMutablePointer(to: &address) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                unsafe getsockname(descriptor, $0, &length)
-            }
-        }
-        guard named == 0 else { throw TestKitError("no free port") }
-        return Int(UInt16(bigEndian: address.sin_port))
     }
 }
