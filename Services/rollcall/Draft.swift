@@ -61,7 +61,7 @@ struct Draft: AsyncParsableCommand {
             abstract: "Send one recipient's message to yourself, marked as a test; it counts nowhere.")
 
         @Argument(help: "The blast.") var blast: BlastID
-        @Option(help: "Where the test goes.") var to: String
+        @Option(help: "Where the test goes: an address, or a telephone number for a text message.") var to: String
         @Option(help: "Whose message.") var recipient: Int32 = 1
         @OptionGroup var server: SenderServer
 

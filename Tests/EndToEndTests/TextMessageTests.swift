@@ -21,14 +21,20 @@ import Testing
                 try Data(text.utf8).write(to: file)
                 return file.path
             }
-            let ordered = try await rig.rollcall(
-                "send", "--channels", "sms", "--csv", try file(list, "texts.csv"), "--text",
+            let made = try await rig.rollcall(
+                "send", "--channels", "sms", "--draft-only", "--csv", try file(list, "texts.csv"), "--text",
                 try file("Schule fällt aus, {{name}} & 100%+", "texts.txt"))
+            try #require(made.status == 0, "\(made.output)")
+            #expect(made.output.contains("34 recipients: 1 invalid, 1 without an address, 1 repeated"))
+            #expect(made.output.contains("text messages: 32, segments: 32"))
+            let named = String(try #require(made.output.firstMatch(of: /blast ([0-9a-f-]{36})/)).output.1)
+            let blast = try #require(BlastID(named))
+            let tested = try await rig.rollcall("draft", "test", named, "--to", "+15550349901", "--recipient", "3")
+            #expect(tested.status == 0, "\(tested.output)")
+            let text = try peers.requests(to: "+15550349901").last?["Body"] as? String
+            #expect(text == "[Test] Schule fällt aus, Family 3 & 100%+")
+            let ordered = try await rig.rollcall("draft", "send", named)
             try #require(ordered.status == 0, "\(ordered.output)")
-            #expect(ordered.output.contains("34 recipients: 1 invalid, 1 without an address, 1 repeated"))
-            #expect(ordered.output.contains("text messages: 32, segments: 32"))
-            let named = try #require(ordered.output.firstMatch(of: /blast ([0-9a-f-]{36})/)).output.1
-            let blast = try #require(BlastID(String(named)))
             let path = "/v1/blasts/\(blast)"
             let expected: [DeliveryFact] =
                 Array(repeating: .sent, count: 30) + [.duplicate, .noAddress, .invalid, .bouncedInvalid]

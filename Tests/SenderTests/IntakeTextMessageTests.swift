@@ -56,10 +56,31 @@ import Testing
             #expect(warnings.compactMap { $0["kind"] as? String } == ["text-too-long"])
             _ = try await rig.request("POST", "/v1/blasts/\(blast)/test", #"{"to":"me@x.example"}"#)
                 .problem(409, "no-mail")
+            try await Self.tests(rig, blast)
             #expect(
                 try await rig.request("POST", "/v1/blasts/\(blast)/send", headers: ["Idempotency-Key": "k"]).status
                     == 202)
         }
+    }
+
+    /// A test of one with these recipients.
+    private static func tests(_ rig: IntakeRig, _ blast: String) async throws {
+        let path = "/v1/blasts/\(blast)/test"
+        let tested = try await rig.request("POST", path, #"{"to":"+1 (555) 032-9901","recipient_no":2}"#)
+        #expect(tested.status == 200, "\(tested.text)")
+        for (to, recipient, status, kind) in [
+            ("+1555", 2, 422, "invalid-members"), ("+1 555 call me", 2, 422, "invalid-members"),
+            ("+15550329901", 9, 404, "no-such-recipient"), ("+15550329901", 6, 422, "message-unusable"),
+        ] {
+            let body = #"{"to":"\#(to)","recipient_no":\#(recipient)}"#
+            _ = try await rig.request("POST", path, body).problem(status, kind)
+        }
+        let mail = try await rig.blast()
+        #expect(try await rig.upload(mail, "email,name,bus\na@x.example,A,1\n").status == 200)
+        _ = try await rig.request("POST", "/v1/blasts/\(mail)/test", #"{"to":"+15550329901"}"#)
+            .problem(409, "no-text-message")
+        #expect(rig.outbox.messages.map(\.recipient) == ["+15550329901"])
+        #expect(rig.outbox.messages.map(\.text) == ["[Test] Hi Zoë. "])
     }
 
     @Test func `is counted once for all when all read the same, with links as long as they will be`() async throws {
@@ -93,6 +114,8 @@ import Testing
             let blast = try await rig.blast()
             #expect(try await rig.upload(blast, "email,name,bus\na@x.example,A,1\n").status == 200)
             _ = try await rig.owner.query("UPDATE blast SET channels = '{sms}'")
+            _ = try await rig.request("POST", "/v1/blasts/\(blast)/test", #"{"to":"+15550329901"}"#)
+                .problem(409, "no-sms-provider")
             let before = try await rig.snapshot()
             let problem = try await rig.request(
                 "POST", "/v1/blasts/\(blast)/send", headers: ["Idempotency-Key": "k"]

@@ -141,11 +141,14 @@ extension IntakeRoutes {
         let blast = try Self.known(Self.blast(context))
         try Self.requireJSON(request)
         var reader = MemberReader(try IntakeProblems.object(try await collect(request, upTo: 4096)))
-        let address = reader.address("to", required: true)
+        let destination = reader.destination("to")
         let number = reader.whole("recipient_no", in: 1...Int(Int32.max)) ?? 1
         reader.refuseUnknown()
-        guard reader.faults.isEmpty, let address else { throw IntakeProblems.members(reader.faults) }
-        let message = TestMessage(blast: blast, address: address, recipient: Int32(number), caller: caller)
+        guard reader.faults.isEmpty, let destination else { throw IntakeProblems.members(reader.faults) }
+        guard limits.hasSMS || destination.channel == .email else {
+            throw IntakeProblems.noSMSProvider("Nothing was sent.")
+        }
+        let message = TestMessage(blast: blast, destination: destination, recipient: Int32(number), caller: caller)
         return try Self.json(try await message.send(composer: composer, pool: pool, handOver: testHandOver))
     }
 }

@@ -38,6 +38,12 @@ enum IntakeProblems {
         Problem(slug, title: title, status: .conflict, detail: detail)
     }
 
+    static func noSMSProvider(_ effect: String) -> Problem {
+        conflict(
+            "no-sms-provider", "Text messages cannot be sent",
+            "This goes by SMS, and this sender has no SMS provider (setting sms.account). \(effect)")
+    }
+
     /// The object of a JSON body.
     static func object(_ octets: [UInt8]) throws(Problem) -> [String: JSONValue] {
         let value: JSONValue

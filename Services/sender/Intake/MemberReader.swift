@@ -146,6 +146,20 @@ struct MemberReader {
         }
     }
 
+    /// Where a test message goes. What begins with + and has no at sign is a telephone number.
+    mutating func destination(_ name: String) -> TestMessage.Destination? {
+        guard case .text(let text) = members[name], text.utf8.first == UInt8(ascii: "+"),
+            !text.utf8.contains(UInt8(ascii: "@"))
+        else { return address(name, required: true).map { .mailbox($0) } }
+        known.append(name)
+        do {
+            return .telephone(try PhoneNumber(parsing: text))
+        } catch {
+            add(name, error.reason)
+            return nil
+        }
+    }
+
     /// Microseconds since 1970 UTC.
     mutating func time(_ name: String) -> Int64? {
         guard let text = text(name, octets: 64) else { return nil }

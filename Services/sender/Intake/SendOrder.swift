@@ -148,10 +148,7 @@ struct SendOrder: Sendable {
                     + "new blast with parent_blast_id.")
         }
         guard hasSMS || !document.channels.contains("sms") else {
-            throw IntakeProblems.conflict(
-                "no-sms-provider", "Text messages cannot be sent",
-                "The blast goes by SMS, and this sender has no SMS provider (setting sms.account). Nothing was ordered."
-            )
+            throw IntakeProblems.noSMSProvider("Nothing was ordered.")
         }
         guard document.audience > 0 else {
             throw Problem(

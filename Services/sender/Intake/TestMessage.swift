@@ -6,14 +6,33 @@ import Runtime
 import SMTP
 import Signing
 
-/// A draft's message to somebody who wants to see it in a mailbox.
+/// A draft's message to somebody who wants to see it in a mailbox or on a telephone.
 ///
-/// It is marked in subject and header, carries no token of any delivery, is never counted, claims no content and is in no
+/// It is marked in subject and header, or at the beginning of its text, carries no token of any delivery, is never counted, claims no content and is in no
 /// report. A district may send so many an hour.
 struct TestMessage: Sendable {
     typealias HandOver = @Sendable (SMTPEnvelope, [UInt8]) async -> SMTPOutcome
 
     static let perHour: Int64 = 30
+
+    enum Destination: Sendable {
+        case mailbox(EmailAddress)
+        case telephone(PhoneNumber)
+
+        var channel: Channel {
+            switch self {
+            case .mailbox: .email
+            case .telephone: .sms
+            }
+        }
+
+        var matchingKey: String {
+            switch self {
+            case .mailbox(let address): address.matchingKey
+            case .telephone(let number): number.matchingKey
+            }
+        }
+    }
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
     struct Receipt: Encodable, Sendable {
@@ -24,23 +43,27 @@ struct TestMessage: Sendable {
     }
 
     let blast: BlastID
-    let address: EmailAddress
+    let destination: Destination
     /// Whose merge fields it shows.
     let recipient: Int32
     let caller: Caller
 
     func send(composer: MessageComposer, pool: PostgresPool, handOver: HandOver) async throws -> Receipt {
-        let (octets, number) = try await pool.withDistrict(caller.district) { connection in
+        let (envelope, octets) = try await pool.withDistrict(caller.district) { connection in
             let resource = try await BlastStore.read(blast, on: connection)
             guard resource.state == "draft" else {
                 throw IntakeProblems.conflict(
                     "not-a-draft", "The blast is not a draft",
                     "The blast is \(resource.state); a test is sent before the blast is.")
             }
-            guard resource.from != nil else {
-                throw IntakeProblems.conflict(
-                    "no-mail", "The blast has no mail to test",
-                    "The blast goes by text message alone and has no From. GET …/preview shows what is sent.")
+            guard resource.channels.contains(destination.channel.rawValue) else {
+                throw destination.channel == .email
+                    ? IntakeProblems.conflict(
+                        "no-mail", "The blast has no mail to test",
+                        "The blast goes by text message alone; give a telephone number.")
+                    : IntakeProblems.conflict(
+                        "no-text-message", "The blast has no text message to test",
+                        "The blast goes by mail alone; give an e-mail address.")
             }
             var document = try await DraftMessage.document(
                 resource, of: blast, district: caller.district, on: connection)
@@ -56,7 +79,7 @@ struct TestMessage: Sendable {
             let kept = try await connection.query(
                 Self.insert,
                 [
-                    .uuid(blast), .int(caller.district), .bytes(hasher.hash(matchingKey: address.matchingKey)),
+                    .uuid(blast), .int(caller.district), .bytes(hasher.hash(matchingKey: destination.matchingKey)),
                     .text(caller.label), .int(Self.perHour),
                 ])
             guard let test = kept.first else {
@@ -65,13 +88,22 @@ struct TestMessage: Sendable {
                     detail: "The district has sent \(Self.perHour) tests within the last hour.",
                     headers: [.retryAfter: "600"])
             }
-            let octets = try composer.testOctets(
-                found.recipient, to: address, number: try test.int("test_no"), of: document)
-            return (octets, recipient)
+            switch destination {
+            case .mailbox(let address):
+                let number = try test.int("test_no")
+                return (
+                    SMTPEnvelope(sender: composer.testSender, recipient: address.wireForm),
+                    try composer.testOctets(found.recipient, to: address, number: number, of: document)
+                )
+            case .telephone(let number):
+                return (
+                    SMTPEnvelope(sender: "", recipient: number.e164),
+                    try composer.testText(found.recipient, of: document)
+                )
+            }
         }
-        let outcome = await handOver(
-            SMTPEnvelope(sender: composer.testSender, recipient: address.wireForm), octets)
-        return Receipt(blast_id: blast.description, recipient_no: number, reply: try Self.reply(outcome))
+        let outcome = await handOver(envelope, octets)
+        return Receipt(blast_id: blast.description, recipient_no: recipient, reply: try Self.reply(outcome))
     }
 
     private static func reply(_ outcome: SMTPOutcome) throws(Problem) -> String {
@@ -133,6 +165,14 @@ extension MessageComposer {
         return try octets(
             rendered, to: Mailbox(address: address), of: document,
             id: "test-\(number)-\(document.blast)", headers: [("X-Rollcall-Test", "\(document.blast)")])
+    }
+
+    func testText(_ recipient: Recipient, of document: BlastDocument) throws(Problem) -> [UInt8] {
+        let text = "[Test] \(try preview(recipient, of: document).text ?? "")"
+        guard text.utf16.count <= Self.textMessageMax else {
+            throw Self.unusable("with its mark it has more than \(Self.textMessageMax) characters")
+        }
+        return Array(text.utf8)
     }
 
     private func octets(

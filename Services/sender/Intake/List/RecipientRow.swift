@@ -119,7 +119,7 @@ struct RecipientRow {
         do throws(PhoneNumber.Fault) {
             let number = try PhoneNumber(parsing: phone)
             row.address = number.e164
-            row.addressHash = hasher.hash(matchingKey: "tel:\(number.e164)")
+            row.addressHash = hasher.hash(matchingKey: number.matchingKey)
             row.fault = nil
             row.faultReason = nil
         } catch {
@@ -147,6 +147,9 @@ struct PhoneNumber: Equatable, Sendable {
     }
 
     let e164: String
+
+    /// By which lists know it, beside addresses of mail.
+    var matchingKey: String { "tel:\(e164)" }
 
     init(parsing text: String) throws(Fault) {
         guard !text.isEmpty else { throw .empty }
