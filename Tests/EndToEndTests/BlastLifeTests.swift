@@ -30,21 +30,22 @@ import Testing
                     "SELECT count(*) AS n FROM attempt WHERE blast_id = $1 AND state = 'accepted'", [.uuid(blast)]
                 )[0].int("n")
             }
-            _ = try await eventually("the blast is under way", within: .seconds(60)) {
+            _ = try await eventually("the blast is under way") {
                 try await started()
             } until: {
                 $0 > 100
             }
             let paused = try await rig.rollcall("pause", "--all", "--reason", "the relay is on fire")
             #expect(paused.status == 0, "\(paused.output)")
-            try await eventually("what was on the wire is finished", within: .seconds(30)) {
+            let shown = try await rig.call("GET", "/v1/blasts/\(blast)", "report").json()
+            #expect(shown["operator_pause"] as? String == "the relay is on fire")
+            #expect(try await rig.rollcall("pause", "--status").output.contains("the relay is on fire"))
+            // Whoever had looked before the pause was there has written what it put on the wire by now.
+            try await eventually("what was on the wire is finished") {
                 try await rig.database.query("SELECT 1 FROM attempt WHERE state = 'wire'").isEmpty
             }
             let before = try await started()
             #expect(before < 3000)
-            let shown = try await rig.call("GET", "/v1/blasts/\(blast)", "report").json()
-            #expect(shown["operator_pause"] as? String == "the relay is on fire")
-            #expect(try await rig.rollcall("pause", "--status").output.contains("the relay is on fire"))
             // An emergency that comes through meanwhile shows that senders work, and that it alone may go out.
             let alarm = Self.successes(20, "alarm")
             let emergency = try await rig.send(alarm, subject: "Evacuate", class: "emergency")
@@ -52,13 +53,13 @@ import Testing
             #expect(try await started() == before)
 
             #expect(try await rig.rollcall("resume", "--all").status == 0)
-            _ = try await eventually("sending goes on", within: .seconds(30)) {
+            _ = try await eventually("sending goes on") {
                 try await started()
             } until: {
                 $0 > before
             }
             #expect(try await rig.call("POST", "/v1/blasts/\(blast)/cancel").status == 200)
-            _ = try await eventually("everybody was sent to or told", within: .seconds(90), every: .milliseconds(200)) {
+            _ = try await eventually("everybody was sent to or told", every: .milliseconds(200)) {
                 try await look()
                 return try await rig.settledCount(blast)
             } until: {
@@ -86,8 +87,8 @@ import Testing
                 "INSERT INTO api_key (key_id, district_id, secret_sha256, scopes, label) VALUES ($1, 2, $2, $3, 'test')",
                 [.text(key.key.id), .bytes(key.key.secretSHA256), .textArray(["send"])])
             let huge = try await rig.send(Self.successes(5000, "huge"), subject: "Yearbook")
-            func accepted() throws -> [BlastID] { try rig.acceptedInOrder().map(\.blast) }
-            _ = try await eventually("the huge blast is under way", within: .seconds(60)) {
+            func accepted() throws -> [DeliveryID] { try rig.acceptedInOrder() }
+            _ = try await eventually("the huge blast is under way") {
                 try accepted().count
             } until: {
                 $0 > 100
@@ -95,11 +96,11 @@ import Testing
             let small = try await rig.send(Self.successes(100, "small"), subject: "Picnic", key: key.text)
             let emergency = try await rig.send(Self.successes(100, "alarm"), subject: "Evacuate", class: "emergency")
             let ordered = try accepted().count
-            let order = try await eventually("all are through", within: .seconds(120), every: .seconds(1)) {
+            let order = try await eventually("all are through", within: .seconds(400), every: .seconds(1)) {
                 try accepted()
             } until: {
-                $0.count == 5200
-            }
+                Set($0).count == 5200
+            }.map(\.blast)
             func waited(_ blast: BlastID) -> Int {
                 let last = order.lastIndex(of: blast) ?? order.endIndex - 1
                 return order[ordered...max(ordered, last)].count { $0 == huge }
@@ -119,28 +120,29 @@ import Testing
         try await BlastRig.with("blast-unguarded", settings) { rig in
             let huge = try await rig.send(Self.successes(5000, "huge"), subject: "Yearbook")
             func accepted(_ blast: BlastID) throws -> Int { try rig.acceptedInOrder().count { $0.blast == blast } }
-            _ = try await eventually("the huge blast is under way", within: .seconds(60)) {
+            _ = try await eventually("the huge blast is under way") {
                 try accepted(huge)
             } until: {
                 $0 > 100
             }
             try await rig.process("blacklist-guard").kill()
+            // Twice the time: who looked at the end of the first has written what it put on the wire.
             let stale = """
-                SELECT (SELECT count(*) FROM guard_progress WHERE caught_up_at > clock_timestamp() - interval '2 seconds')
+                SELECT (SELECT count(*) FROM guard_progress WHERE caught_up_at > clock_timestamp() - interval '4 seconds')
                        + (SELECT count(*) FROM attempt WHERE state = 'wire') AS n
                 """
-            try await eventually("nobody knows who is blocked, and nothing is on the wire", within: .seconds(30)) {
+            try await eventually("nobody knows who is blocked, and nothing is on the wire") {
                 try await rig.database.query(stale)[0].int("n") == 0
             }
             let before = try accepted(huge)
             try #require(before < 5000, "the huge blast was over before its guard was missed")
             let ordered = ContinuousClock.now
             let emergency = try await rig.send(Self.successes(100, "alarm"), subject: "Evacuate", class: "emergency")
-            try await eventually("the emergency is through", within: .seconds(60)) { try accepted(emergency) == 100 }
+            try await eventually("the emergency is through") { try accepted(emergency) == 100 }
             print("the emergency was through \(ordered.duration(to: .now)) after its order, patience of 2 s included")
             #expect(try accepted(huge) == before)
             try rig.start("blacklist-guard")
-            try await eventually("the huge blast goes on", within: .seconds(60)) { try accepted(huge) > before }
+            try await eventually("the huge blast goes on") { try accepted(huge) > before }
             #expect(try rig.acceptances().allSatisfy { $0.value == 1 })
         }
     }
@@ -173,9 +175,10 @@ import Testing
             #expect(try rows[0].int("n") == 480)
             // 480 messages fill eight seconds, of which the first and the last may be nearly empty.
             #expect(try rows[0].double("seconds") > 5)
-            #expect(try rows[0].int("senders") == 2)
+            // A sender that was kept waiting takes another token.
+            #expect(try rows[0].int("senders") >= 2)
             // Whose mail server says nothing keeps Sent, and is not waited for.
-            _ = try await eventually("the blast is settled", within: .seconds(60), every: .milliseconds(500)) {
+            _ = try await eventually("the blast is settled", every: .milliseconds(500)) {
                 try await rig.call("GET", "/v1/blasts/\(blast)/counts", "report").json()["state"] as? String
             } until: {
                 $0 == "settled"

@@ -19,13 +19,14 @@ import Testing
             func follow(_ copies: [KeptCopy], as name: String) throws -> [ServiceProcess] {
                 let started = try copies.map { try $0.follow(as: name) }
                 members += started
+                rig.watch(started)
                 return started
             }
             let early = try await KeptCopy.both("early", on: rig.stack)
             let first = try follow(early, as: "first")
             let list = Mailboxes.list(1500)
             let blast = try await rig.send(list, subject: "Book fair")
-            _ = try await eventually("the copies have begun", within: .seconds(60), every: .milliseconds(300)) {
+            _ = try await eventually("the copies have begun", every: .milliseconds(300)) {
                 try await early[0].states().count * early[1].states().count
             } until: {
                 $0 > 0
@@ -85,7 +86,7 @@ import Testing
         _ = try await rig.database.query(
             "UPDATE blast SET expires_at = clock_timestamp() WHERE blast_id = $1",
             [.uuid(high: blast.high, low: blast.low)])
-        let announced = try await eventually("the end of the report is announced", within: .seconds(60)) {
+        let announced = try await eventually("the end of the report is announced") {
             try await rig.stack.readAll(.blastProgress).filter { $0.header("ce_type") == BlastExpiredRecord.type }
         } until: {
             !$0.isEmpty
@@ -150,7 +151,7 @@ import Testing
         try await BlastRig.with("blast-latecomer", ["ROLLCALL_PROJECTOR_TIDY_INTERVAL": "500ms"]) { rig in
             let list = Mailboxes.list(300)
             let blast = try await rig.send(list, subject: "Lost and found")
-            _ = try await eventually("the blast is under way", within: .seconds(60)) {
+            _ = try await eventually("the blast is under way") {
                 try await rig.settledCount(blast)
             } until: {
                 $0 > 30
@@ -187,7 +188,7 @@ import Testing
             #expect(left.firstSeenVersions.contains { $0 > 0 })
             for member in members.suffix(2) { #expect(try await member.terminate() == 0) }
             // The others notice that it is another broker, end, and read it from the beginning.
-            for member in members.prefix(2) { #expect(try await member.ended(within: .seconds(60)) != 0) }
+            for member in members.prefix(2) { #expect(try await member.ended(within: .seconds(120)) != 0) }
             members += try moved.map { try $0.follow(as: "second") }
             for (copy, remains) in zip(moved, remains) {
                 try await rig.expect([copy]) {
@@ -219,7 +220,7 @@ import Testing
                 "UPDATE blast SET expires_at = clock_timestamp() WHERE blast_id = $1",
                 [.uuid(high: blast.high, low: blast.low)])
             for topic in [Topic.deadLetters, .commands, .blastProgress] {
-                _ = try await eventually("\(topic.name) has its record", within: .seconds(60), every: .seconds(1)) {
+                _ = try await eventually("\(topic.name) has its record", every: .seconds(1)) {
                     try await rig.stack.readAll(topic).compactMap { $0.header("ce_type") }
                 } until: {
                     topic == .blastProgress ? $0.contains(BlastExpiredRecord.type) : !$0.isEmpty
@@ -274,7 +275,7 @@ extension BlastRig {
 
 extension LocalStack {
     func produce(_ records: [ProducerRecord]) async throws {
-        let producer = try KafkaProducer(kafka(), messageTimeout: .seconds(30))
+        let producer = try KafkaProducer(kafka(), messageTimeout: .seconds(120))
         do {
             try await producer.send(records)
         } catch {

@@ -54,15 +54,17 @@ import Testing
             #expect(try await tool("draft", "send", "\(blast)").contains("sending to 400 recipients"))
             try await Self.answer(rig, blast)
             let rows = try await rig.database.query(
-                "SELECT (SELECT sum(n) FROM blast_count)::bigint AS counted, (SELECT count(*) FROM attempt) AS attempts"
-            )
+                """
+                SELECT (SELECT sum(n) FROM blast_count)::bigint AS counted,
+                       (SELECT count(DISTINCT recipient_no) FROM attempt) AS tried
+                """)
             #expect(try rows[0].int("counted") == 400)
-            #expect(try rows[0].int("attempts") == 399)
+            #expect(try rows[0].int("tried") == 399)
         }
     }
 
     private static func answer(_ rig: BlastRig, _ blast: BlastID) async throws {
-        _ = try await eventually("everybody has the message", within: .seconds(120)) {
+        _ = try await eventually("everybody has the message") {
             try await rig.facts(of: blast).values.count { $0.contains(.delivered) }
         } until: {
             $0 == 399
@@ -77,7 +79,7 @@ import Testing
                 body: Data("answer=\(choice)".utf8))
             #expect(responded.status == 200, "\(responded.text)")
         }
-        _ = try await eventually("the answers are in the report", within: .seconds(60)) {
+        _ = try await eventually("the answers are in the report") {
             try await rig.database.query(
                 """
                 SELECT recipient_no || ' ' || coalesce(response, '-') AS line FROM delivery_status

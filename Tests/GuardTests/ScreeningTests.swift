@@ -141,7 +141,7 @@ import Testing
             INSERT INTO content_claim (district_id, address_hash, content_hash, state, blast_id, recipient_no, at)
             SELECT r.district_id, r.address_hash, 'menu', CASE r.recipient_no WHEN 3 THEN 'reserved' ELSE 'handed_over' END,
                    r.blast_id, r.recipient_no, clock_timestamp() - CASE r.recipient_no
-                       WHEN 1 THEN interval '3:59:50' WHEN 2 THEN interval '4:00:00' ELSE interval '0' END
+                       WHEN 1 THEN interval '3:59:00' WHEN 2 THEN interval '4:00:00' ELSE interval '0' END
               FROM recipient r WHERE r.blast_id = $1
             """, [.uuid((earlier.high, earlier.low))])
         try await district.screen(blast)

@@ -107,7 +107,7 @@ final class IngesterRig {
     {
         try await HTTP.request(
             method, url + path, headers: ["User-Agent": Self.person].merging(headers) { $1 },
-            body: body.map { Data($0.utf8) }, timeout: 25)
+            body: body.map { Data($0.utf8) }, timeout: 60)
     }
 
     /// A click, seen as the answer to it and not as where it leads. A reader who is told that the link cannot be looked

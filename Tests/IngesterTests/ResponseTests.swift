@@ -6,7 +6,7 @@ import Signing
 import TestKit
 import Testing
 
-@Suite(.timeLimit(.minutes(5))) struct `A reader's answer` {
+@Suite(.timeLimit(.minutes(10))) struct `A reader's answer` {
     private static let form = ["Content-Type": "application/x-www-form-urlencoded"]
 
     @Test func `looking at the acknowledge page changes nothing, pressing the button acknowledges (C-15)`() async throws

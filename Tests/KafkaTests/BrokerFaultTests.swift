@@ -25,8 +25,8 @@ import Testing
     private func restart(_ stack: LocalStack, _ topic: TestTopic, _ outbox: KafkaProducer) async throws {
         let consumer = try KafkaConsumer(topic.configuration, groupID: nil)
         try await outbox.send((0..<100).map { topic.record("before \($0)") })
-        let firstID = try #require(try await outbox.clusterID(timeout: .seconds(5)))
-        #expect(try await consumer.clusterID(timeout: .seconds(5)) == firstID)
+        let firstID = try #require(try await outbox.clusterID(timeout: .seconds(60)))
+        #expect(try await consumer.clusterID(timeout: .seconds(60)) == firstID)
 
         try await stack.restartBroker()
 
@@ -59,7 +59,7 @@ import Testing
     }
 
     private func publish(_ records: [ProducerRecord], with producer: KafkaProducer) async throws {
-        try await eventually("published", within: .seconds(60)) {
+        try await eventually("published") {
             do {
                 try await producer.send(records)
                 return true
@@ -77,7 +77,7 @@ import Testing
         #expect(error?.code == .messageTimedOut)
         #expect(error?.isRetriable == true)
         #expect(error?.isFatal == false)
-        #expect(producer.lastError?.contains("127.0.0.1:1") == true)
+        try await eventually("what is wrong is said") { producer.lastError?.contains("127.0.0.1:1") == true }
         await producer.close(timeout: .zero)
     }
 
@@ -101,7 +101,10 @@ import Testing
 
     @Test func `a missing topic fails a send with a limit and does not hold up other topics`() async throws {
         let topic = try await TestTopic.create("present", on: .shared())
-        let producer = try KafkaProducer(topic.configuration, messageTimeout: nil)
+        let patient = KafkaConfiguration(
+            bootstrapServers: topic.configuration.bootstrapServers, clientID: "kafka-tests",
+            overrides: ["topic.metadata.propagation.max.ms": "60000"])
+        let producer = try KafkaProducer(patient, messageTimeout: nil)
         let absent = TestTopic(name: "absent-\(topic.name)", partitions: 1, configuration: topic.configuration)
         async let late: Void = producer.send([absent.record("1"), absent.record("2")])
         try await producer.send([topic.record("now")])
@@ -110,7 +113,7 @@ import Testing
         #expect(try await absent.readToEnd().map(\.text) == ["1", "2"])
         await producer.close(timeout: .seconds(5))
 
-        let limited = try KafkaProducer(topic.configuration, messageTimeout: .seconds(20))
+        let limited = try KafkaProducer(topic.configuration, messageTimeout: .seconds(60))
         let missing = ProducerRecord(topic: "missing-\(topic.name)", key: [], value: [1], headers: [])
         let error = await #expect(throws: KafkaError.self) { try await limited.send([missing]) }
         #expect(error.map { [.unknownTopic, .unknownTopicOrPartition].contains($0.code) } == true)

@@ -10,7 +10,7 @@ import Testing
     private static func with(_ body: (MockCluster, KafkaConsumer) async throws -> Void) async throws {
         let cluster = try MockCluster()
         try cluster.create(partition.topic, partitions: 1)
-        let producer = try KafkaProducer(cluster.configuration, messageTimeout: .seconds(20))
+        let producer = try KafkaProducer(cluster.configuration, messageTimeout: .seconds(60))
         try await producer.send(
             (0..<6).map { ProducerRecord(topic: partition.topic, key: [1], value: Array("\($0)".utf8), headers: []) })
         await producer.close(timeout: .seconds(5))
@@ -63,7 +63,7 @@ import Testing
             }
             try cluster.setLeader(of: Self.partition, isThere: true)
             #expect(try await Self.readToEnd(consumer, from: 2) == [2, 3, 4, 5])
-            #expect(try await consumer.leaderWatermarks(Self.partition, timeout: .seconds(10)).high == 6)
+            #expect(try await consumer.leaderWatermarks(Self.partition, timeout: .seconds(60)).high == 6)
         }
     }
 

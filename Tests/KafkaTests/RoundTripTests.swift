@@ -9,7 +9,7 @@ import Testing
             KafkaHeader(name: "ce_type", text: "first"), KafkaHeader(name: "ce_type", text: "second"),
             KafkaHeader(name: "raw", value: [0xff, 0x00, 0x0a]), KafkaHeader(name: "empty", value: []),
         ]
-        let producer = try KafkaProducer(topic.configuration, messageTimeout: .seconds(20))
+        let producer = try KafkaProducer(topic.configuration, messageTimeout: .seconds(60))
         try await producer.send([
             ProducerRecord(topic: topic.name, key: [0, 255], value: [1, 0, 2], headers: headers, partition: 1),
             ProducerRecord(topic: topic.name, key: [], value: [], headers: [], partition: 1),
@@ -35,7 +35,7 @@ import Testing
         let configuration = KafkaConfiguration(
             bootstrapServers: topic.configuration.bootstrapServers, clientID: "kafka-tests",
             overrides: ["linger.ms": "500"])
-        let producer = try KafkaProducer(configuration, messageTimeout: .seconds(20))
+        let producer = try KafkaProducer(configuration, messageTimeout: .seconds(60))
         for number in 1...3 {
             try await producer.send([topic.record("\(number)")])
             #expect(try await topic.readToEnd().map(\.text) == (1...number).map(String.init))
@@ -45,7 +45,7 @@ import Testing
 
     @Test func `hundreds of concurrent senders lose and repeat nothing, each in order`() async throws {
         let topic = try await TestTopic.create("concurrent", partitions: 3, on: .shared())
-        let producer = try KafkaProducer(topic.configuration, messageTimeout: .seconds(30))
+        let producer = try KafkaProducer(topic.configuration, messageTimeout: .seconds(60))
         try await withThrowingTaskGroup { group in
             for sender in 0..<200 {
                 group.addTask {
@@ -78,7 +78,7 @@ import Testing
 
     @Test func `Murmur2 names the partition the broker's clients choose`() async throws {
         let topic = try await TestTopic.create("placement", partitions: 7, on: .shared())
-        let producer = try KafkaProducer(topic.configuration, messageTimeout: .seconds(20))
+        let producer = try KafkaProducer(topic.configuration, messageTimeout: .seconds(60))
         let keys = (0..<300).map { length in (0..<length % 23).map { UInt8(truncatingIfNeeded: length * 31 + $0 * 7) } }
         try await producer.send(
             keys.map { ProducerRecord(topic: topic.name, key: $0, value: [1], headers: []) })

@@ -7,12 +7,15 @@ struct TestTopic {
     let partitions: Int32
     let configuration: KafkaConfiguration
 
-    static func create(_ label: String, partitions: Int32 = 1, on stack: LocalStack) async throws -> TestTopic {
+    /// - Parameter session: after how many milliseconds of silence a member of a group counts as gone.
+    static func create(
+        _ label: String, partitions: Int32 = 1, session: Int = 2000, on stack: LocalStack
+    ) async throws -> TestTopic {
         let topic = TestTopic(
             name: "\(label)-\(UInt64.random(in: 0..<(.max)))", partitions: partitions,
             configuration: KafkaConfiguration(
                 bootstrapServers: stack.kafkaBootstrap, clientID: "kafka-tests",
-                overrides: ["session.timeout.ms": "2000", "heartbeat.interval.ms": "500"]))
+                overrides: ["session.timeout.ms": "\(session)", "heartbeat.interval.ms": "500"]))
         try await topic.create()
         return topic
     }
@@ -21,9 +24,9 @@ struct TestTopic {
     func create() async throws {
         let admin = try KafkaAdmin(configuration)
         let specification = TopicSpecification(name: name, partitions: partitions, replicationFactor: 1)
-        try await admin.create([specification], timeout: .seconds(10))
+        try await admin.create([specification], timeout: .seconds(60))
         _ = try await eventually("topic \(name) exists") {
-            try await admin.existingTopics(timeout: .seconds(5))[name]
+            try await admin.existingTopics(timeout: .seconds(60))[name]
         } until: {
             $0 == Int(partitions)
         }

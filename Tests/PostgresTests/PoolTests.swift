@@ -16,7 +16,7 @@ import Testing
                             $0.now += 1
                             $0.most = max($0.most, $0.now)
                         }
-                        let row = try await connection.query("SELECT pg_backend_pid() AS pid, pg_sleep(0.002)")[0]
+                        let row = try await connection.query("SELECT pg_backend_pid() AS pid, pg_sleep(0.02)")[0]
                         let pid = try row.int32("pid")
                         sessions.update { $0.insert(pid) }
                         held.update { $0.now -= 1 }

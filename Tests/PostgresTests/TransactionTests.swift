@@ -78,7 +78,7 @@ import Testing
         configuration.statementTimeout = .seconds(1)
         configuration.answerMargin = .seconds(1)
         let pool = PostgresPool(configuration, size: 1)
-        try await pool.withConnection { try await atCommit("slow", "pg_sleep(4)", $0) }
+        try await AdapterDatabase.withConnection { try await atCommit("slow", "pg_sleep(4)", $0) }
         let error = try await failure {
             try await pool.withTransaction { connection in
                 try await connection.execute(script: "SET LOCAL statement_timeout = 0")
@@ -124,6 +124,6 @@ import Testing
 
 /// Returns when the backend is gone and its socket closed.
 func terminate(_ pid: Int32, by connection: PostgresConnection) async throws {
-    let gone = try await connection.query("SELECT pg_terminate_backend($1, 10000) AS gone", [.int4(pid)])
+    let gone = try await connection.query("SELECT pg_terminate_backend($1, 60000) AS gone", [.int4(pid)])
     guard try gone[0].bool("gone") else { throw TestKitError("backend \(pid) did not end") }
 }

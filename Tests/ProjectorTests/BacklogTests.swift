@@ -28,7 +28,7 @@ extension ProjectorRig {
     /// Lets one projector work off everything there is; its highest resident memory in KiB.
     fileprivate func peakOfDraining(_ count: Int) async throws -> Int {
         let projector = try startProjector("drain-\(count)", ["ROLLCALL_PROJECTOR_BATCH_MAX": "500"])
-        try await waitUntilProjected(count, within: .seconds(240))
+        try await waitUntilProjected(count, within: .seconds(600))
         let status = try String(contentsOf: URL(filePath: "/proc/\(projector.pid)/status"), encoding: .utf8)
         let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") })
         let peak = try #require(line.split(separator: " ").compactMap { Int($0) }.first)

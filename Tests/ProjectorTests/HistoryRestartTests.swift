@@ -24,7 +24,7 @@ import Testing
                 try await rig.produce(records: records)
                 if length > 0 { told.append(history) }
                 // The broker of the tests says nothing about an offset beyond its end.
-                let projector = try rig.startProjector("turn-\(turn)", ["ROLLCALL_PROJECTOR_TAIL_DEADLINE": "2s"])
+                let projector = try rig.startProjector("turn-\(turn)", ["ROLLCALL_PROJECTOR_TAIL_DEADLINE": "5s"])
                 try await rig.waitUntilProjected(records.count)
                 try await eventually("restart \(turn) is recorded") {
                     // An empty partition has nothing to be missed, so the fifth topic restarts nothing.
@@ -58,7 +58,7 @@ import Testing
             try await rig.topics(["recreate", Topic.deliveryEvents.name, "\(Topic.deliveryEvents.partitions)"])
             try await rig.reconnect()
             try await rig.produce(records: records)
-            try await eventually("the new records are projected", within: .seconds(90)) {
+            try await eventually("the new records are projected") {
                 if !projector.isRunning { projector = try rig.startProjector("a") }
                 let restarts = try await rig.number("SELECT count(*) FROM projector_incident")
                 let projected = try await rig.number("SELECT sum(next_offset) FROM projector_partition")

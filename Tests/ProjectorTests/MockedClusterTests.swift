@@ -24,10 +24,10 @@ import Testing
             let others = "SELECT sum(next_offset) FROM projector_partition WHERE part > 0"
             let before = try await rig.number(others)
             try mocked.cluster.setLeader(of: lost, isThere: false)
-            projector = try mocked.startProjector("second", ["ROLLCALL_PROJECTOR_TAIL_DEADLINE": "3s"])
+            projector = try mocked.startProjector("second", ["ROLLCALL_PROJECTOR_TAIL_DEADLINE": "6s"])
             try await eventually("the other partitions are projected") { try await rig.number(others) > before }
             let since = ContinuousClock.now
-            try await eventually("the patience with a tail is over") { since + .seconds(6) < .now }
+            try await eventually("the patience with a tail is over") { since + .seconds(10) < .now }
             try mocked.cluster.setLeader(of: lost, isThere: true)
             try await rig.waitUntilProjected(60)
 
@@ -56,7 +56,7 @@ import Testing
                 try await rig.number("SELECT sum(next_offset) FROM projector_partition") == 60
             }
             let second = try mocked.startProjector("second")
-            try await eventually("both are answered by the other", within: .seconds(90)) {
+            try await eventually("both are answered by the other") {
                 try first.logText().contains("was given up before its batch was published")
                     && second.logText().contains("partitions assigned")
             }
@@ -127,7 +127,7 @@ private struct MockedRig {
             try await rig.insertBlast(recipients: recipients)
             let cluster = try MockCluster()
             for topic in Topic.all { try cluster.create(topic.name, partitions: topic.partitions) }
-            let producer = try KafkaProducer(cluster.configuration, messageTimeout: .seconds(30))
+            let producer = try KafkaProducer(cluster.configuration, messageTimeout: .seconds(120))
             do {
                 try await body(MockedRig(rig: rig, cluster: cluster, producer: producer))
             } catch {
@@ -154,7 +154,7 @@ private struct MockedRig {
 
     func watermarks(_ number: Int32) async throws -> (low: Int64, high: Int64) {
         let consumer = try KafkaConsumer(cluster.configuration, groupID: nil)
-        let marks = try await consumer.leaderWatermarks(partition(number), timeout: .seconds(20))
+        let marks = try await consumer.leaderWatermarks(partition(number), timeout: .seconds(60))
         await consumer.close()
         return marks
     }

@@ -166,9 +166,9 @@ import Testing
     ) async throws {
         var projectors = [try rig.startProjector("a"), try rig.startProjector("b")]
         for start in stride(from: 0, to: events.count, by: 300) {
-            try await rig.produce(Array(events[start..<min(start + 300, events.count)]))
             let before = try await rig.number("SELECT sum(next_offset) FROM projector_partition")
-            try await eventually("some events are projected", within: .seconds(60)) {
+            try await rig.produce(Array(events[start..<min(start + 300, events.count)]))
+            try await eventually("some events are projected") {
                 try await rig.number("SELECT sum(next_offset) FROM projector_partition") > before
             }
             let victim = Int.random(in: 0...1, using: &random)

@@ -172,7 +172,7 @@ import Testing
             ])
             let stands = try #require(try await rig.stack.readAll(topic).first)
             let admin = try KafkaAdmin(rig.stack.kafka())
-            let cluster = try #require(try await admin.clusterID(timeout: .seconds(10)))
+            let cluster = try #require(try await admin.clusterID(timeout: .seconds(60)))
             await admin.close()
             func letter(offset: Int64) -> DeadLetter {
                 DeadLetter(

@@ -16,7 +16,7 @@ import Testing
             try await rig.reconnect()
             try await rig.produce((1...8).map { rig.event($0, .sent, "sent-\($0)") })
             let projector = try rig.startProjector("only")
-            try await eventually("the projector says what is wrong", within: .seconds(30)) {
+            try await eventually("the projector says what is wrong") {
                 try projector.logText().contains("has \(partitions + 1) partitions, this version needs \(partitions)")
             }
             #expect(try await rig.number("SELECT count(*) FROM projector_partition") == 0)

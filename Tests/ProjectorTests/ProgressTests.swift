@@ -54,7 +54,7 @@ import Testing
             try await rig.produce((1...20).map { rig.event($0, .sent, "s\($0)") })
             try await rig.waitUntilProjected(20)
             let sent = DeliveryFacts(.pending, .sent).bits
-            _ = try await eventually("the sweep has published", within: .seconds(30), every: .milliseconds(300)) {
+            _ = try await eventually("the sweep has published", every: .milliseconds(300)) {
                 try await progress(of: rig).counts
             } until: {
                 $0 == [DeliveryFacts.initial.bits: 30, sent: 20]
@@ -62,7 +62,7 @@ import Testing
             // An open on the third day still counts.
             try await rig.produce([rig.event(1, .opened, "o1")])
             let opened = DeliveryFacts(.pending, .sent, .opened).bits
-            _ = try await eventually("the open is counted", within: .seconds(30), every: .milliseconds(300)) {
+            _ = try await eventually("the open is counted", every: .milliseconds(300)) {
                 try await progress(of: rig).counts
             } until: {
                 $0 == [DeliveryFacts.initial.bits: 30, sent: 19, opened: 1]
@@ -71,7 +71,7 @@ import Testing
 
             try await move(rig, ended: "-60 days", expires: "-1 second")
             let announcement = "expired/\(rig.blast)"
-            _ = try await eventually("the end is announced", within: .seconds(30), every: .milliseconds(300)) {
+            _ = try await eventually("the end is announced", every: .milliseconds(300)) {
                 try await progress(of: rig).ends
             } until: {
                 !$0.isEmpty
@@ -84,7 +84,7 @@ import Testing
                 SELECT blast_id, 1, 's', 't', 'a@b.example', 'at_most_once', 'sent', now(), 0, 'test', clock_timestamp()
                   FROM (SELECT mint_blast_id() AS blast_id FROM generate_series(1, 16)) AS new
                 """)
-            _ = try await eventually("every end is announced", within: .seconds(30), every: .milliseconds(300)) {
+            _ = try await eventually("every end is announced", every: .milliseconds(300)) {
                 try await rig.number("SELECT count(*) FROM blast_expiry")
             } until: {
                 $0 == 17
@@ -94,7 +94,7 @@ import Testing
             // A broker that lost the topic hears it again, and nothing else of the blast.
             try await rig.stack.restartBroker()
             try await rig.stack.createTopics()
-            _ = try await eventually("the end is announced again", within: .seconds(60), every: .milliseconds(500)) {
+            _ = try await eventually("the end is announced again", every: .milliseconds(500)) {
                 try await progress(of: rig).ends
             } until: {
                 !$0.isEmpty
@@ -124,10 +124,10 @@ import Testing
         try await ProjectorRig.with("progress-late") { rig in
             let key = { Array(rig.blast.description.utf8) }
             try await rig.insertBlast(recipients: 5)
-            let settings = ["ROLLCALL_PROJECTOR_ZOMBIE_HORIZON": "6s", "ROLLCALL_PROJECTOR_PROGRESS_SWEEP": "1s"]
+            let settings = ["ROLLCALL_PROJECTOR_ZOMBIE_HORIZON": "12s", "ROLLCALL_PROJECTOR_PROGRESS_SWEEP": "1s"]
             let first = try rig.startProjector("first", settings)
             let old = try #require(
-                try await eventually("the start is published", within: .seconds(30), every: .milliseconds(300)) {
+                try await eventually("the start is published", every: .milliseconds(300)) {
                     try await last(of: rig)[key()]
                 } until: {
                     $0 != nil
@@ -135,15 +135,16 @@ import Testing
             try await rig.produce((1...5).map { rig.event($0, .sent, "s\($0)") })
             try await rig.waitUntilProjected(5)
             try await first.kill()
+            let said = try await last(of: rig)[key()]?.value
 
             let heir = try rig.startProjector("heir", settings)
-            _ = try await eventually("the heir has published", within: .seconds(30), every: .milliseconds(300)) {
+            _ = try await eventually("the heir has published", every: .milliseconds(300)) {
                 try await last(of: rig)[key()]?.value
             } until: {
-                $0 != old.value
+                $0 != said
             }
             try await repeatLate(old, on: rig)
-            _ = try await eventually("the newest counts stand last", within: .seconds(30), every: .milliseconds(500)) {
+            _ = try await eventually("the newest counts stand last", every: .milliseconds(500)) {
                 String(decoding: try await last(of: rig)[key()]?.value ?? [], as: UTF8.self)
             } until: {
                 $0.contains(#""sent""#)
@@ -152,13 +153,13 @@ import Testing
 
             try await move(rig, ended: "-60 days", expires: "-1 second")
             _ = try rig.startProjector("last", settings)
-            _ = try await eventually("the end is said", within: .seconds(30), every: .milliseconds(300)) {
+            _ = try await eventually("the end is said", every: .milliseconds(300)) {
                 try await last(of: rig)[key()]?.header("ce_type")
             } until: {
                 $0 == BlastExpiredRecord.type
             }
             try await repeatLate(old, on: rig)
-            _ = try await eventually("the end stands last", within: .seconds(30), every: .milliseconds(500)) {
+            _ = try await eventually("the end stands last", every: .milliseconds(500)) {
                 try await last(of: rig)[key()]?.header("ce_type")
             } until: {
                 $0 == BlastExpiredRecord.type
@@ -183,7 +184,7 @@ import Testing
                  UNION ALL SELECT blast_id, 0, 1048577, district_id, 3 FROM new
                 """)
             _ = try rig.startProjector("only")
-            let told = try await eventually("all are published", within: .seconds(60), every: .milliseconds(500)) {
+            let told = try await eventually("all are published", every: .milliseconds(500)) {
                 try await last(of: rig)
             } until: {
                 $0.count == 1301

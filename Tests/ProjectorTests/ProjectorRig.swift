@@ -141,7 +141,7 @@ final class ProjectorRig {
     }
 
     /// Waits until the topic's `count` records are projected and everything committed is published.
-    func waitUntilProjected(_ count: Int, within deadline: Duration = .seconds(90)) async throws {
+    func waitUntilProjected(_ count: Int, within deadline: Duration = .seconds(240)) async throws {
         _ = try await eventually("\(count) records are projected and published", within: deadline) {
             try await number(
                 "SELECT sum(next_offset) - sum(seq - published_seq) * 1000000 FROM projector_partition")

@@ -33,22 +33,32 @@ import Testing
             try await Self.expect(rig, ["start", "second"], 0, "made second: 151 deliveries, 3002 records to project")
             try await rig.produce(Array(events[3000...]))
             let killed = try Self.rebuilder(rig, "second", ["ROLLCALL_FAULT_POINT": "projector.before-commit:6"])
-            #expect(try await killed.ended(within: .seconds(60)) == 9)
-            let done = try await rig.number("SELECT sum(next_offset) FROM projection_second.projector_partition")
+            #expect(try await killed.ended(within: .seconds(120)) == 9)
+            // The server may still be at a commit of the dead.
+            let done = try await rig.number(
+                """
+                SELECT sum(next_offset)
+                  FROM (SELECT next_offset FROM projection_second.projector_partition FOR UPDATE) AS committed
+                """)
             #expect((1..<3002).contains(done))
             try await Self.expect(rig, ["compare", "second"], 1, "is not complete, \(3002 - done) records remain")
             let heir = try Self.rebuilder(rig, "second")
-            try await Self.expect(rig, ["watch", "second", "--timeout", "60"], 0, "3002 of 3002 records (100 %)")
+            try await Self.expect(rig, ["watch", "second", "--timeout", "300"], 0, "3002 of 3002 records (100 %)")
             for name in ["next", "until"] {
-                #expect(try await rig.metric("rollcall_projector_rebuild_\(name)_offset", of: heir) == 3002)
+                try await eventually("the metrics say so, \(name)") {
+                    try await rig.metric("rollcall_projector_rebuild_\(name)_offset", of: heir) == 3002
+                }
             }
             try await rig.waitUntilProjected(3502)
             let equal = try await Self.expect(rig, ["compare", "second"], 0, "history: equal")
             #expect(equal.contains("deliveries: equal") && equal.contains("counters: equal"), "\(equal)")
             #expect(equal.contains("unreadable records: equal") && equal.contains("live     151 rows"), "\(equal)")
+            // A live one that had to take its partitions again would repeat records.
+            let takings = try live.logText().split(separator: "\n").count { $0.contains("partitions assigned") }
+            let published = try await rig.stack.readAll(.deliveryStatus).count
             #expect(
-                try await rig.stack.readAll(.deliveryStatus).count
-                    == Int(try await rig.number("SELECT count(*) FROM delivery_log")), "only the live one publishes")
+                Int64(published) == (try await rig.number("SELECT count(*) FROM delivery_log")) || takings > 1,
+                "only the live one publishes")
             #expect(try await heir.terminate() == 0)
             #expect(try await live.terminate() == 0)
 
@@ -57,7 +67,7 @@ import Testing
             _ = try await rig.database.query("UPDATE delivery_log SET evidence = 'forged' WHERE part = 0 AND seq = 3")
             try await Self.expect(rig, ["start", "third"], 0, "3502 records to project")
             let third = try Self.rebuilder(rig, "third")
-            try await Self.expect(rig, ["watch", "third", "--timeout", "60"], 0, "complete")
+            try await Self.expect(rig, ["watch", "third", "--timeout", "300"], 0, "complete")
             #expect(try await third.terminate() == 0)
             let different = try await Self.expect(rig, ["compare", "third"], 1, "3 differences")
             #expect(different.contains("\(rig.blast)/7: attempts 99 live, "), "\(different)")
@@ -84,7 +94,7 @@ import Testing
             }
             try await Self.expect(rig, ["start", "second"], 0, "10 deliveries, 12 records to project")
             let rebuilder = try Self.rebuilder(rig, "second")
-            try await Self.expect(rig, ["watch", "second", "--timeout", "60"], 0, "complete")
+            try await Self.expect(rig, ["watch", "second", "--timeout", "300"], 0, "complete")
             #expect(try await rebuilder.terminate() == 0)
             let output = try await Self.expect(
                 rig, ["compare", "second"], 0, "1 events belong to deliveries whose rows are gone")

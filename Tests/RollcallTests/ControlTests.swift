@@ -3,7 +3,7 @@ import Postgres
 import TestKit
 import Testing
 
-@Suite(.timeLimit(.minutes(3))) struct `Operators hold sending` {
+@Suite(.timeLimit(.minutes(10))) struct `Operators hold sending` {
     private static func run(_ database: TestDatabase, _ arguments: String...) async throws -> Command.Result {
         try await Command.run(ProjectFolder.program("rollcall"), arguments, environment: database.environment)
     }

@@ -3,7 +3,7 @@ import TestKit
 import Testing
 
 /// The tables that have one partition a day.
-@Suite(.timeLimit(.minutes(2))) struct `Partitions of a day` {
+@Suite(.timeLimit(.minutes(10))) struct `Partitions of a day` {
     @Test func `are made while statements on their tables are under way, and have all that their table has`()
         async throws
     {

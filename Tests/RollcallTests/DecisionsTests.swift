@@ -3,7 +3,7 @@ import Postgres
 import TestKit
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct `A district's decisions` {
+@Suite(.timeLimit(.minutes(10))) struct `A district's decisions` {
     @Test func `hold from the newest one on, and are kept with who and why (S-16)`() async throws {
         let database = try await LocalStack.shared().database("decisions")
         let owner = PostgresPool(database.owner, size: 1)

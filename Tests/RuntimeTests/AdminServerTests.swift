@@ -3,7 +3,7 @@ import Testing
 
 @testable import Runtime
 
-@Suite(.timeLimit(.minutes(2))) struct AdminServerTests {
+@Suite(.timeLimit(.minutes(10))) struct AdminServerTests {
     private struct Down: Error, CustomStringConvertible {
         let description = "no connection to \"postgres\""
     }

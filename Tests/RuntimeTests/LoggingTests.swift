@@ -75,7 +75,7 @@ import Testing
         }
         for _ in 0..<1_000 { sink.write(Array("0123456789\n".utf8)) }
         for _ in 0..<1_000 { gate.signal() }
-        sink.flush()
+        sink.drain()
         let text = written.withLock { String(decoding: $0, as: UTF8.self) }
         let kept = text.split(separator: "\n").count { $0 == "0123456789" }
         let dropped = text.split(separator: "\n").compactMap { $0.firstMatch(of: /"dropped":(\d+)/)?.1 }

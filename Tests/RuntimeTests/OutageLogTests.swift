@@ -16,7 +16,7 @@ import Testing
         let sink = LogSink { bytes in written.withLock { $0 += bytes } }
         let logger = Logger(label: "test") { _ in JSONLogHandler(service: "test", logLevel: .trace, sink: sink) }
         try await body(OutageLog("the broker", logger: logger))
-        sink.flush()
+        sink.drain()
         return try written.withLock { bytes in
             try bytes.split(separator: 0x0A).map { line in
                 let record = try #require(try JSONSerialization.jsonObject(with: Data(line)) as? [String: Any])

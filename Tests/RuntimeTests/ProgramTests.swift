@@ -5,7 +5,7 @@ import Testing
 
 @testable import Runtime
 
-@Suite(.timeLimit(.minutes(2))) struct ProgramTests {
+@Suite(.timeLimit(.minutes(10))) struct ProgramTests {
     private static let environment = ["ROLLCALL_KAFKA_BOOTSTRAP": "localhost:1"]
 
     private func code(_ arguments: [String], environment: [String: String] = Self.environment) async -> Int32 {

@@ -28,9 +28,14 @@ final class RecordedLog: Sendable {
     private let sink = Mutex<LogSink?>(nil)
 
     var text: String {
-        sink.withLock { $0 }?.flush()
+        sink.withLock { $0 }?.drain()
         return bytes.withLock { String(decoding: $0, as: UTF8.self) }
     }
+}
+
+extension LogSink {
+    /// Returns when everything is written, also where that takes longer than a program waits at its end.
+    func drain() { for _ in 1...60 { flush() } }
 }
 
 /// A server under test on a free port of the loopback interface.
@@ -94,15 +99,15 @@ extension Result where Success == Void, Failure == any Error {
     }
 }
 
-/// Waits until the condition holds, at most thirty seconds.
+/// Waits until the condition holds, at most two minutes.
 func eventually(_ condition: @Sendable () async -> Bool, sourceLocation: SourceLocation = #_sourceLocation) async throws
 {
-    let deadline = ContinuousClock.now + .seconds(30)
+    let deadline = ContinuousClock.now + .seconds(120)
     while ContinuousClock.now < deadline {
         if await condition() { return }
         try await Task.sleep(for: .milliseconds(5))
     }
-    Issue.record("the condition did not come true in 30 s", sourceLocation: sourceLocation)
+    Issue.record("the condition did not come true in 120 s", sourceLocation: sourceLocation)
 }
 
 extension Never {

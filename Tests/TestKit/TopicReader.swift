@@ -18,7 +18,7 @@ extension LocalStack {
                 TopicSpecification(
                     name: $0.name, partitions: Int32($0.partitions), replicationFactor: 1,
                     configuration: $0.configuration(replicationFactor: 1))
-            }, timeout: .seconds(20))
+            }, timeout: .seconds(60))
         await admin.close()
     }
 
@@ -30,14 +30,14 @@ extension LocalStack {
             Dictionary(
                 uniqueKeysWithValues: open.map { (TopicPartition(topic: topic.name, partition: $0), .beginning) }))
         var records: [ConsumerRecord] = []
-        let end = ContinuousClock.now + .seconds(60)
+        let end = ContinuousClock.now + .seconds(120)
         while !open.isEmpty {
             switch try await consumer.next(max: 5000, wait: .milliseconds(200)) {
             case .records(let batch): records += batch
             case .endOfPartition(let partition, _): open.remove(partition.partition)
             default: break
             }
-            guard ContinuousClock.now < end else { throw TestKitError("\(topic.name): no end within 60 s") }
+            guard ContinuousClock.now < end else { throw TestKitError("\(topic.name): no end within 120 s") }
         }
         await consumer.close()
         return records
