@@ -26,6 +26,24 @@ struct DispatchMessageTests {
         #expect(Array(html.utf8) == Array("<b title=\"\(inert)\">\(inert)</b>".utf8))
     }
 
+    @Test(arguments: [
+        ("<p>\n<td width={{w}}>", 14), ("<a href=x{{id}} title=\"\">", 9), ("<b {{name}}>", 3), ("<b {{{name}}}>", 3),
+        ("<h{{level}}>", 2), ("<{{tag}}>", 1), ("</{{tag}}>", 2), ("<a {{#x}}title={{x}}{{/x}}>", 15),
+        ("<i a='{{x}}' {{x}}>", 13),
+    ])
+    func `a value that could add to a tag is found`(html: String, at octet: Int) {
+        #expect(AnchorScanner.bareValue(inTemplate: Array(html.utf8)) == octet)
+    }
+
+    @Test(arguments: [
+        "<p title=\"{{x}}\" class='{{x}}'>{{x}}</p>{{{x}}}", "{{x}}", "1 < {{x}} > 2", "<", "<{", "",
+        "<a {{#x}}title=\">\"{{/x}} {{! x }} href=\"{{^x}}y{{/x}}\">", "<!--[if mso]>{{x}}<![endif]-->",
+        "<style>a{color:{{x}}}</style><title>{{x}}</title>{{x}}",
+    ])
+    func `a value in a text, in quotation marks or in a comment adds to no tag`(html: String) {
+        #expect(AnchorScanner.bareValue(inTemplate: Array(html.utf8)) == nil)
+    }
+
     @Test func `text begins as the template does, sections on the first line included`() throws {
         let template = try MessageTemplate(
             subject: "s", html: nil, text: "\n{{#bus}}\nBus {{bus}}\n{{/bus}}\n  end")

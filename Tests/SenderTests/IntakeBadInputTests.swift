@@ -97,6 +97,7 @@ import Testing
         ("{\"subject\":\"s {{a\",\"text\":\"x\",\(from)}", "subject"),
         ("{\"subject\":\"s\",\"html\":\"{{{raw}}}\",\(from)}", "html"),
         ("{\"subject\":\"s\",\"text\":\"{{#a}}\",\(from)}", "text"),
+        ("{\"subject\":\"s\",\"html\":\"<img alt={{name}}>\",\(from)}", "html"),
         ("{\"subject\":\"\(String(repeating: "s", count: 501))\",\"text\":\"x\",\(from)}", "subject"),
         ("{\"subject\":\"s\",\"text\":\"x\",\(from),\"category\":\"a;b\"}", "category"),
     ]

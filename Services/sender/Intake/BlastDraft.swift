@@ -111,6 +111,11 @@ struct BlastDraft {
         } else if hasAnswers, !used.contains(PersonalLink.respond.rawValue) {
             reader.add("answers", "is given, and no template has {{respond_url}}, so nobody could answer")
         }
+        if let html, let value = AnchorScanner.bareValue(inTemplate: Array(html.utf8)) {
+            reader.add(
+                "html", "has a value in a tag and not in quotation marks, where it could add to the tag",
+                position: value + 1, line: html.utf8.prefix(value).count { $0 == 0x0A } + 1)
+        }
         if let html, TrackedLinks.find(inTemplate: html).count > links {
             reader.add("html", "has more than \(links) different links")
         }

@@ -11,6 +11,8 @@ struct AnchorScanner {
     private var settled = 0
     /// No merge value can make another thing of a template, if it has no angle bracket and no quotation mark.
     private var isFixed = true
+    /// Where the first value stands that is part of a tag and in no quotation marks.
+    private var bare: Int?
 
     /// The range of each value without its quotes, in order.
     static func hrefs(in html: [UInt8], isTemplate: Bool) -> [Range<Int>] {
@@ -27,6 +29,14 @@ struct AnchorScanner {
         return scanner.isFixed ? scanner.found : nil
     }
 
+    /// Where a template lets a value be part of a tag, outside of quotation marks: there no escaping keeps it from adding
+    /// attributes.
+    static func bareValue(inTemplate html: [UInt8]) -> Int? {
+        var scanner = AnchorScanner(html: html, isTemplate: true)
+        scanner.scan()
+        return scanner.bare
+    }
+
     private init(html: [UInt8], isTemplate: Bool) {
         self.html = html
         self.isTemplate = isTemplate
@@ -34,7 +44,12 @@ struct AnchorScanner {
 
     private mutating func scan() {
         while index < html.count {
-            if isTemplate, isAt("{{"), holdsTag(before: index, within: 3) { isFixed = false }
+            if isTemplate, isAt("{{") {
+                if holdsTag(before: index, within: 3) { isFixed = false }
+                if html[..<index].last == UInt8(ascii: "<") || html[..<index].suffix(2).elementsEqual("</".utf8) {
+                    noteValue()
+                }
+            }
             if skipMustache() { continue }
             guard html[index] == UInt8(ascii: "<") else {
                 index += 1
@@ -68,6 +83,7 @@ struct AnchorScanner {
     private mutating func scanAttributes() -> Range<Int>? {
         var href: Range<Int>?
         while index < html.count {
+            noteValue()
             if skipMustache() {
                 isFixed = false
                 continue
@@ -110,6 +126,7 @@ struct AnchorScanner {
         guard quote == UInt8(ascii: "\"") || quote == UInt8(ascii: "'") else {
             let start = index
             while index < html.count, !Self.isSpace(html[index]), html[index] != UInt8(ascii: ">") {
+                noteValue()
                 if skipMustache() { isFixed = false } else { index += 1 }
             }
             return start..<index
@@ -146,6 +163,14 @@ struct AnchorScanner {
         for index in range.dropLast() where html[index] == 0x7D && html[index + 1] == 0x7D {
             if html[(index + 2)...].prefix(3).contains(UInt8(ascii: ">")) { isFixed = false }
         }
+    }
+
+    /// A section or a comment puts nothing in.
+    private mutating func noteValue() {
+        guard isTemplate, bare == nil, isAt("{{"), index + 2 < html.count,
+            !"#^/!".utf8.contains(html[index + 2])
+        else { return }
+        bare = index
     }
 
     private mutating func skipMustache() -> Bool {
