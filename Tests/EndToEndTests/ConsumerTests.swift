@@ -26,10 +26,8 @@ import Testing
             let first = try follow(early, as: "first")
             let list = Mailboxes.list(1500)
             let blast = try await rig.send(list, subject: "Book fair")
-            _ = try await eventually("the copies have begun", every: .milliseconds(300)) {
-                try await early[0].states().count * early[1].states().count
-            } until: {
-                $0 > 0
+            try await eventually("the copies have begun", every: .milliseconds(300)) {
+                try await early[0].states().count * early[1].states().count > 0
             }
             // A second member joins, the first dies, and so does the projector.
             let second = try follow(early, as: "second")
