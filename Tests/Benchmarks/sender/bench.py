@@ -79,7 +79,10 @@ class Bench:
             sender.intake.upload(blast, material.recipient_list(recipients))
             after_list = sender.peak_mib()
             sender.intake.order(blast)
-            result = rig.hand_over(sender, blast, recipients, self.sink, seconds)
+            result = rig.hand_over(
+                sender, blast, recipients, self.sink, seconds,
+                lambda: say(f"amid {recipients:,} recipients: an emergency to 1,000 was handed over within"
+                            f" {rig.emergency(sender, material.recipient_list(1000)):.1f} s of its order"))
             peak = sender.peak_mib()
         finally:
             sender.stop()

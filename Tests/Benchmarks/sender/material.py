@@ -56,8 +56,8 @@ class Intake:
             raise SystemExit(f"bench: {method} {path} was answered {answer.status}: {text.decode()[:500]}")
         return json.loads(text)
 
-    def make_draft(self, label, octets):
-        return self.request("POST", "/v1/blasts", json.dumps(draft(label, octets)))["blast_id"]
+    def make_draft(self, label, octets, **more):
+        return self.request("POST", "/v1/blasts", json.dumps(draft(label, octets) | more))["blast_id"]
 
     def upload(self, blast, recipients):
         return self.request("PUT", f"/v1/blasts/{blast}/recipients", recipients, "text/csv")

@@ -118,14 +118,35 @@ class Rig:
             raise
         return sender
 
-    def hand_over(self, sender, blast, messages, sink, most_seconds=None):
-        """Clears the blast's chunks as the guard would, and watches until all is done or the time is up."""
+    def clear(self, blast, at_once_before=lambda: None):
+        """Clears the blast's chunks as the guard would, which clears what it was asked for."""
         with self.connect() as connection:
             while connection.execute("SELECT 1 FROM chunk WHERE blast_id = %s AND requested_reported_at IS NULL LIMIT 1",
                                      (blast,)).fetchone():
-                time.sleep(0.02)  # the guard clears what it was asked for
-            before, begun = self.spent(sender, sink), time.monotonic()
+                time.sleep(0.02)
+            at_once_before()
             connection.execute("UPDATE chunk SET state = 'cleared', cleared_at = now() WHERE blast_id = %s", (blast,))
+
+    def emergency(self, sender, recipients):
+        """Seconds from the order of an emergency, amid whatever else is sent, until everybody's was handed over."""
+        blast = sender.intake.make_draft("emergency", 1000, **{"class": "emergency"})
+        sender.intake.upload(blast, recipients)
+        begun = time.monotonic()
+        audience = sender.intake.order(blast)["audience"]
+        self.clear(blast)
+        with self.connect() as connection:
+            while connection.execute("SELECT count(*) FROM attempt WHERE blast_id = %s AND state = 'accepted'",
+                                     (blast,)).fetchone()[0] < audience:
+                if time.monotonic() - begun > 120:
+                    raise SystemExit("bench: the emergency has not been handed over within two minutes")
+                time.sleep(0.05)
+        return time.monotonic() - begun
+
+    def hand_over(self, sender, blast, messages, sink, most_seconds=None, midway=None):
+        """Clears the blast's chunks and watches until all is done or the time is up; `midway` is done at half of it."""
+        started = []
+        self.clear(blast, lambda: started.extend((self.spent(sender, sink), time.monotonic())))
+        before, begun = started
         last, patience, memory = 0, begun + 60, 0.0
         while True:
             values = sender.metrics()
@@ -136,6 +157,9 @@ class Rig:
             if sum(outcomes.values()) > accepted:
                 raise SystemExit(f"bench: not every message was accepted: {outcomes}")
             memory, now = max(memory, resident_mib(sender.pid)), time.monotonic()
+            if midway and now - begun > most_seconds / 2:
+                midway()
+                midway = None
             is_over = most_seconds is not None and now - begun > most_seconds
             if published >= messages or is_over:
                 seconds, after = now - begun, self.spent(sender, sink)
