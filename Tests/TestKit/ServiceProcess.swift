@@ -66,14 +66,23 @@ public final class ServiceProcess: Sendable {
     /// SIGKILL, and waits until the process is gone.
     public func kill() async throws {
         signal(SIGKILL)
-        try await ended(within: .seconds(10))
+        try await ended(within: .seconds(120))
     }
 
-    /// SIGTERM, and waits for the exit code.
+    /// SIGTERM, and waits for the exit code. A process that has just been started gets the time to prepare for it.
     @discardableResult
-    public func terminate(within deadline: Duration = .seconds(30)) async throws -> Int32 {
+    public func terminate(within deadline: Duration = .seconds(120)) async throws -> Int32 {
+        try await eventually("\(name) heeds SIGTERM") { !isRunning || heedsTermination }
         signal(SIGTERM)
         return try await ended(within: deadline)
+    }
+
+    private var heedsTermination: Bool {
+        guard let status = try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8),
+            let line = status.split(separator: "\n").first(where: { $0.hasPrefix("SigCgt:") }),
+            let caught = line.split(whereSeparator: \.isWhitespace).last.flatMap({ UInt64($0, radix: 16) })
+        else { return false }
+        return caught & 1 << UInt64(SIGTERM - 1) != 0
     }
 
     @discardableResult

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 bootstrap, cluster, pid = sys.argv[1], sys.argv[2], sys.argv[3]
 client = AdminClient({"bootstrap.servers": bootstrap, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100},
                      logger=None)
-deadline = time.monotonic() + 30
+deadline = time.monotonic() + 120
 while time.monotonic() < deadline:
     try:
         if client.list_topics(timeout=1).cluster_id == cluster:
@@ -41,7 +41,7 @@ broker_start() { # [same-port]
             return 0
         fi
         ((outcome < 2)) ||
-            fail_step "starting the broker" "no answer on 127.0.0.1:$port within 30 s" "$log"
+            fail_step "starting the broker" "no answer on 127.0.0.1:$port within 120 s" "$log"
         # Somebody took the port since it was settled.
         if [[ ${1:-} == same-port ]]; then break; fi
         tail -c "+$((written + 1))" -- "$log" | grep -q AddrInUse || break

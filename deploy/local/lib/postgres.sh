@@ -64,14 +64,14 @@ postgres_create() { # DATA PROGRAMS
 }
 
 postgres_query() { # PROGRAMS DATABASE SQL
-    PGPASSWORD=$(<"$state/postgres.password") PGCONNECT_TIMEOUT=5 "$1/psql" --no-psqlrc --quiet --tuples-only \
+    PGPASSWORD=$(<"$state/postgres.password") PGCONNECT_TIMEOUT=60 "$1/psql" --no-psqlrc --quiet --tuples-only \
         --no-align --set=ON_ERROR_STOP=1 --host=127.0.0.1 --port="$(<"$state/postgres.port")" \
         --username="$postgres_admin" --dbname="$2" --command="$3"
 }
 
 # Waits until the server answers; returns 1 when it has exited, 2 when it takes too long.
 postgres_wait() { # PROGRAMS PORT
-    local deadline=$((SECONDS + 90))
+    local deadline=$((SECONDS + 180))
     until "$1/pg_isready" --quiet --host=127.0.0.1 --port="$2"; do
         pid_of postgres >/dev/null || return 1
         ((SECONDS < deadline)) || return 2
@@ -83,7 +83,7 @@ postgres_wait() { # PROGRAMS PORT
 # After a kill: waits for the last server process in the data folder, then removes the lock file of a server that is
 # dead but that nobody has reaped, which PostgreSQL would take for a live one.
 postgres_clear_lock() { # DATA
-    local deadline=$((SECONDS + 15)) folder busy pid
+    local deadline=$((SECONDS + 60)) folder busy pid
     [[ -s $1/postmaster.pid ]] || return 0
     while :; do
         busy=''
@@ -113,7 +113,7 @@ postgres_start() { # DATA PROGRAMS
         postgres_wait "$2" "$port" || outcome=$?
         ((outcome != 0)) || return 0
         ((outcome == 1)) ||
-            fail_step "starting PostgreSQL" "no answer on 127.0.0.1:$port within 90 s" "$log"
+            fail_step "starting PostgreSQL" "no answer on 127.0.0.1:$port within 180 s" "$log"
         # Somebody took the port since, or the last backend of a killed server is still on its way out.
         tail -c "+$((written + 1))" -- "$log" | grep -qE 'Address already in use|pre-existing shared memory' || break
         sleep 0.3
