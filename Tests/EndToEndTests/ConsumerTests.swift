@@ -44,8 +44,9 @@ import Testing
             try await rig.killAndRestart("status-projector")
             for member in beginners { try await member.kill() }
             _ = try follow(late, as: "second")
-            _ = try follow(early, as: "third")
+            // One after the other: of a leader that leaves while somebody joins, the broker of the tests never gets over.
             for member in second { #expect(try await member.terminate() == 0, "\(member.name)") }
+            _ = try follow(early, as: "third")
 
             // Old records once more, as a stopped projector that wakes up would say them.
             try await rig.repeatOldRecords()
