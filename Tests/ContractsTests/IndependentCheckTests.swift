@@ -180,15 +180,50 @@ import Testing
         }
     }
 
-    @Test func `an added member keeps readers of the last release`() async throws {
+    /// The topics themselves, and what the numbers in their values mean.
+    @Test(
+        arguments: [
+            ("facts.json", #""opened": 34"#, #""opened": 35"#, "opened was 34 and is 35"),
+            ("facts.json", #""opened": "Read""#, #""opened": "Seen""#, "opened was Read in crisisworks and is Seen"),
+            ("facts.json", #""excluded": 98240"#, #""excluded": 98176"#, "the mask excluded is another"),
+            ("asyncapi.yaml", "address: rollcall.blacklist.v1", "address: rollcall.blacklist.v2", "the topic is gone"),
+            ("asyncapi.yaml", "partitions: 4", "partitions: 8", "had 4 partitions and has 8"),
+            ("asyncapi.yaml", "retention.ms: 5875200000", "retention.ms: 5184000000", "was kept by"),
+            ("asyncapi.yaml", "/[1-9][0-9]*$", "/[0-9]+$", "the key of rollcall.delivery.status.v1 was"),
+        ])
+    func `a change of a topic, a bit, a mask or a word breaks readers of the last release and is reported`(
+        name: String, old: String, new: String, fault: String
+    ) async throws {
+        try await ContractFiles.withTemporaryFolder { folder in
+            let text = try String(contentsOf: ContractFiles.folder.appending(path: name), encoding: .utf8)
+            try #require(text.contains(old))
+            let file = folder.appending(path: name)
+            try text.replacing(old, with: new).write(to: file, atomically: true, encoding: .utf8)
+            let option = name == "facts.json" ? "--facts" : "--api"
+            let result = try await ContractFiles.validate(option, file.path)
+            #expect(result.status == 1 && result.output.contains(fault), "\(result.output)")
+        }
+    }
+
+    /// What the guide says that may change: a member and a fact come, and a member is announced to go.
+    @Test func `additions and deprecations keep readers of the last release`() async throws {
         try await ContractFiles.withTemporaryFolder { folder in
             let schemas = folder.appending(path: "schemas")
             try FileManager.default.copyItem(at: ContractFiles.folder.appending(path: "schemas"), to: schemas)
             let file = schemas.appending(path: "delivery-status.schema.json")
             let text = try String(contentsOf: file, encoding: .utf8)
-            try text.replacing(#""seq": {"#, with: #""added": { "type": "string" }, "seq": {"#)
-                .write(to: file, atomically: true, encoding: .utf8)
-            let result = try await ContractFiles.validate("--schemas", schemas.path)
+            let changed = text.replacing(
+                #""seq": {"#, with: #""added": { "type": "string" }, "seq": { "deprecated": true,"#)
+            try #require(changed != text)
+            try changed.write(to: file, atomically: true, encoding: .utf8)
+            let facts = folder.appending(path: "facts.json")
+            let numbers = try String(contentsOf: ContractFiles.folder.appending(path: "facts.json"), encoding: .utf8)
+            let canonical = DeliveryFacts.canonicalMask.bits
+            let grown = numbers.replacing(#""opened": 34"#, with: #""seen": 32, "opened": 34"#)
+                .replacing(#""canonical": \#(canonical)"#, with: #""canonical": \#(canonical | 1 << 32)"#)
+            try #require(grown.contains(#""seen": 32"#) && !grown.contains(#""canonical": \#(canonical)"#))
+            try grown.write(to: facts, atomically: true, encoding: .utf8)
+            let result = try await ContractFiles.validate("--schemas", schemas.path, "--facts", facts.path)
             #expect(result.status == 0, "\(result.output)")
         }
     }
@@ -202,6 +237,12 @@ import Testing
         let shown = try #require(try ContractFiles.guideBlocks("python").last)
         #expect(shown.contains("INSERT INTO delivery") && consumer.contains("\n\(shown)\n"))
         #expect(try ContractFiles.guide().contains("[\(path)](../../\(path))"))
+    }
+
+    @Test func `the guide shows a record that is one of the examples`() throws {
+        let shown = try #require(try ContractFiles.guideBlocks("json").first)
+        let value = try JSONSerialization.jsonObject(with: Data(shown.utf8)) as? NSDictionary
+        #expect(value == (try Self.captured.value))
     }
 
     /// A broker's answer that will not pass by itself would leave a consumer running and empty.

@@ -1,6 +1,6 @@
 """Checks the public contract with implementations of JSON Schema, AsyncAPI and CloudEvents that are not ours.
 
-    validate.py                      the schemas, asyncapi.yaml, every example, and the last released schemas
+    validate.py                      the schemas, asyncapi.yaml, every example, and what was last released
     validate.py --captured FOLDER    every record of FOLDER/*.ndjson, as a test read it from the topics
     validate.py --topics             the topics of asyncapi.yaml with who sends and who receives, as JSON
 
@@ -98,9 +98,9 @@ def check_event(where, record, headers):
 
 
 class Contract:
-    def __init__(self, schemas, api):
+    def __init__(self, schemas, api, facts):
         self.api = yaml.safe_load(api.read_text())
-        self.facts = json.loads((ROOT / "facts.json").read_text())
+        self.facts = json.loads(facts.read_text(), object_pairs_hook=unique)
         self.schemas = {f"schemas/{path.name}": json.loads(path.read_text()) for path in schemas.glob("*.schema.json")}
         for name, schema in self.schemas.items():
             Draft202012Validator.check_schema(schema)
@@ -272,7 +272,7 @@ def check_captured(contract, folder):
 def check_compatible(where, old, new):
     """Whoever reads by `old` can read what is written by `new`: members are only added, and nothing is loosened."""
     for word in sorted(set(old) | set(new)):
-        if word in ("title", "description", "$id", "$schema"):
+        if word in ("title", "description", "deprecated", "$id", "$schema"):
             continue
         before, after = old.get(word), new.get(word)
         if word == "properties":
@@ -291,31 +291,79 @@ def check_compatible(where, old, new):
             fault(where, f"{word} was {before} and is {after}")
 
 
+def check_facts_compatible(old, new):
+    """A set of facts that a reader knows reads the same: only facts, vocabularies and their words are added."""
+    known = sum(1 << number for number in old["facts"].values())
+    for name, number in old["facts"].items():
+        if new["facts"].get(name) != number:
+            fault("facts.json", f"{name} was {number} and is {new['facts'].get(name)}")
+    for name, mask in old["masks"].items():
+        if (new["masks"].get(name, 0) ^ mask) & known:
+            fault("facts.json", f"the mask {name} is another for facts that were released")
+    for name, table in old["vocabularies"].items():
+        now = new["vocabularies"].get(name, {"mask": 0, "words": {}})
+        if (now["mask"] ^ table["mask"]) & known:
+            fault("facts.json", f"the mask of {name} is another for facts that were released")
+        for fact, word in table["words"].items():
+            if now["words"].get(fact) != word:
+                fault("facts.json", f"{fact} was {word} in {name} and is {now['words'].get(fact)}")
+
+
+def check_topics_compatible(old, new):
+    """Topics and their messages stay, with keys, partitions and headers, and are kept at least as long."""
+    before, after = old.described_topics(), new.described_topics()
+    for address, names in old.topics.items():
+        if address not in after:
+            fault(address, "the topic is gone")
+            continue
+        settings, others = before[address]["topicConfiguration"], after[address]["topicConfiguration"]
+        if after[address]["partitions"] != before[address]["partitions"]:
+            fault(address, f"had {before[address]['partitions']} partitions and has {after[address]['partitions']}")
+        if others["cleanup.policy"] != settings["cleanup.policy"] or others["retention.ms"] < settings["retention.ms"]:
+            fault(address, f"was kept by {settings} and is by {others}")
+        for name in names:
+            if name not in new.topics[address]:
+                fault(address, f"the message {name} is gone")
+                continue
+            was, now = old.messages[name], new.messages[name]
+            for word, part in (("payload", "payload"), ("contentType", "contentType"), ("key", "bindings")):
+                if was[part] != now[part]:
+                    fault(address, f"the {word} of {name} was {was[part]} and is {now[part]}")
+            missing = set(was["headers"]["allOf"][1]["required"]) - set(now["headers"]["allOf"][1]["required"])
+            if missing:
+                fault(address, f"{name} no longer always has {sorted(missing)}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--captured", type=pathlib.Path)
     parser.add_argument("--topics", action="store_true")
     parser.add_argument("--schemas", type=pathlib.Path, default=ROOT / "schemas")
     parser.add_argument("--api", type=pathlib.Path, default=ROOT / "asyncapi.yaml")
+    parser.add_argument("--facts", type=pathlib.Path, default=ROOT / "facts.json")
     options = parser.parse_args()
-    contract = Contract(options.schemas, options.api)
+    contract = Contract(options.schemas, options.api, options.facts)
     if options.topics:
         print(json.dumps(contract.described_topics()))
     elif options.captured:
         print(check_captured(contract, options.captured), "records checked")
     else:
         check_asyncapi(contract.api)
+        is_sound = not faults
         print(check_examples(contract), "examples checked")
-        released = sorted((ROOT / "schemas" / "released").glob("*.schema.json"))
-        for path in released:
-            name = f"schemas/{path.name}"
+        folder = ROOT / "schemas" / "released"
+        released = Contract(folder, folder / "asyncapi.yaml", folder / "facts.json")
+        for name, schema in sorted(released.schemas.items()):
             if name in contract.schemas:
-                check_compatible(path.name, json.loads(path.read_text()), contract.schemas[name])
+                check_compatible(name, schema, contract.schemas[name])
             else:
-                fault(path.name, "was released and is gone")
-        for name in sorted(set(contract.schemas) - {f"schemas/{path.name}" for path in released}):
+                fault(name, "was released and is gone")
+        for name in sorted(contract.schemas.keys() - released.schemas.keys()):
             fault(name, "is not in schemas/released, so nothing guards its readers")
-        print(len(released), "released schemas compared")
+        check_facts_compatible(released.facts, contract.facts)
+        if is_sound:
+            check_topics_compatible(released, contract)
+        print(len(released.schemas), "released schemas compared")
     for line in faults[:50]:
         print(line, file=sys.stderr)
     print(len(faults), "faults", file=sys.stderr)
