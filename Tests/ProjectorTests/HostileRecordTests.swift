@@ -90,6 +90,7 @@ import Testing
             let projector = try rig.startProjector("only")
             try await rig.waitUntilProjected(cases.count)
             try await Self.expect(cases, in: rig)
+            try await Self.expectCounters(of: cases, projector, in: rig)
 
             // What arrived before its row is applied when it is said again.
             let early = DeliveryID(blast: rig.blast, recipientNumber: 21)
@@ -238,6 +239,28 @@ import Testing
             Set($0.map { $0.header("ce_id") }).count == parked.count
         }
         #expect(letters.allSatisfy { $0.header("rollcall-reason")?.isEmpty == false })
+    }
+
+    /// What became of every record is counted, each fate apart.
+    private static func expectCounters(of cases: [Case], _ projector: ServiceProcess, in rig: ProjectorRig) async throws
+    {
+        var expected = ["applied": 0.0, "late": 0, "foreign": 0, "unreadable": 0, "repeated": 0]
+        for one in cases {
+            switch one.fate {
+            case .parked("belongs to another district"): expected["foreign", default: 0] += 1
+            case .parked: expected["unreadable", default: 0] += 1
+            case .late: expected["late", default: 0] += 1
+            case .applied: expected["applied", default: 0] += 1
+            }
+        }
+        for (outcome, count) in expected {
+            let name = "rollcall_projector_events_total{outcome=\"\(outcome)\"}"
+            _ = try await eventually("\(name) is \(count)") {
+                try await rig.metric(name, of: projector)
+            } until: {
+                $0 == count
+            }
+        }
     }
 
     private static func place(_ row: PostgresRow) throws -> Place {

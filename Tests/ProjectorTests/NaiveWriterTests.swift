@@ -45,7 +45,9 @@ import Testing
         }
     }
 
-    @Test func `every way in refuses to clear a fact, and other roles may not update at all`() async throws {
+    @Test func `every way in refuses to clear a fact, other roles may not update at all, and none takes a row away`()
+        async throws
+    {
         try await ProjectorRig.with("projector-ways-in") { rig in
             try await rig.insertBlast(recipients: 3)
             _ = try await rig.database.query("UPDATE delivery_status SET facts = facts | (1 << 20)")
@@ -78,14 +80,42 @@ import Testing
             }
             await owner.close()
             for role in ["intake", "dispatch", "ingester", "guard", "report"] {
-                let connection = PostgresConnection(rig.databaseOf.role("rollcall_\(role)"), name: "naive")
-                try await connection.connect()
-                let refused = await #expect(throws: PostgresError.self) { try await connection.query(ways[0]) }
-                #expect(refused?.sqlState == "42501", "\(role)")
-                await connection.close()
+                try await Self.expectRefused(role, ways[0], in: rig)
             }
             #expect(try await rig.number("SELECT min(facts) FROM delivery_status") == 1 | 1 << 20)
+            try await Self.expectNoneTakesRowsAway(rig, partition: partition)
         }
+    }
+
+    /// Whoever takes a row away and begins it anew has moved its status backwards, too.
+    private static func expectNoneTakesRowsAway(_ rig: ProjectorRig, partition: String) async throws {
+        for role in ["projector", "dispatch", "ingester", "guard", "report"] {
+            try await Self.expectRefused(role, "DELETE FROM delivery_status", in: rig)
+        }
+        for role in ["projector", "intake", "dispatch", "ingester", "guard", "report"] {
+            for way in ["DELETE FROM \(partition)", "TRUNCATE delivery_status", "TRUNCATE \(partition)"] {
+                try await Self.expectRefused(role, way, in: rig)
+            }
+        }
+        // Intake replaces the rows of drafts, and even there none that says more than pending.
+        try await rig.insertRow(DeliveryID(blast: rig.blast, recipientNumber: 4))
+        let intake = PostgresConnection(rig.databaseOf.role("rollcall_intake"), name: "naive")
+        try await intake.connect()
+        _ = try await intake.query("SELECT set_config('rollcall.district', '1', false)")
+        #expect(try await intake.query("SELECT FROM delivery_status").count == 4)
+        #expect(try await intake.query("DELETE FROM delivery_status").affectedRows == 0)
+        _ = try await rig.database.query("UPDATE blast SET state = 'draft', send_requested_at = NULL")
+        #expect(try await intake.query("DELETE FROM delivery_status").affectedRows == 1)
+        #expect(try await rig.number("SELECT count(*) FROM delivery_status WHERE facts > 1") == 3)
+        await intake.close()
+    }
+
+    private static func expectRefused(_ role: String, _ way: String, in rig: ProjectorRig) async throws {
+        let connection = PostgresConnection(rig.databaseOf.role("rollcall_\(role)"), name: "naive")
+        try await connection.connect()
+        let refused = await #expect(throws: PostgresError.self, "\(role): \(way)") { try await connection.query(way) }
+        #expect(refused?.sqlState == "42501", "\(role): \(way)")
+        await connection.close()
     }
 
     private final class Flag: Sendable {

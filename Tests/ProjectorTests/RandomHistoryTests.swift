@@ -22,8 +22,33 @@ import Testing
     {
         let cases = try await Reference.cases(from: Self.firstSeed ?? 1, count: Self.count)
         try #require(cases.count == Self.count)
+        try await Self.tell(cases, in: "histories") { try await expect($0, agreesWith: cases) }
+    }
+
+    /// Six random records of two deliveries: every batch from one record to all of them, wherever it begins.
+    @Test func `leave the same tables and the same log however the records are split into batches`() async throws {
+        var cases: [HistoryCase] = []
+        for seed in 4...7 { cases.append(try await Reference.splits(seed: seed, recipients: 2, records: 6)) }
+        for history in cases { try #require(history.orders.count == 32 && Set(history.logs).count == 1) }
+        try await Self.tell(cases, in: "splits") { tables in
+            let hashes = try await tables.hashes()
+            for history in cases {
+                for (order, batches) in history.orders.enumerated() {
+                    let found = hashes[HistoryTables.Told(seed: history.seed, order: order)]
+                    #expect(
+                        found?.state == history.state && found?.log == history.logs[0],
+                        "seed \(history.seed) in batches \(batches)")
+                }
+            }
+        }
+    }
+
+    /// Tells every order of the cases to tables of their own, and then looks at these.
+    private static func tell(
+        _ cases: [HistoryCase], in name: String, then check: (HistoryTables) async throws -> Void
+    ) async throws {
         let stack = try await LocalStack.shared()
-        let database = try await stack.database("histories")
+        let database = try await stack.database(name)
         let tables = HistoryTables(owner: PostgresPool(database.owner, size: 1))
         // Nothing crashes here, and waiting for the disk is most of the time.
         _ = try await tables.owner.query("ALTER DATABASE \(database.name) SET synchronous_commit = off")
@@ -35,14 +60,14 @@ import Testing
                     for history in cases where history.seed % 4 == share {
                         for order in history.orders.indices {
                             let told = HistoryTables.Told(seed: history.seed, order: order)
-                            try await Self.tell(history, told, blasts[told] ?? [], projector)
+                            try await tell(history, told, blasts[told] ?? [], projector)
                         }
                     }
                 }
             }
             try await group.waitForAll()
         }
-        try await expect(tables, agreesWith: cases)
+        try await check(tables)
         #expect(try await tables.violations() == [:])
         await projector.close()
         await tables.owner.close()

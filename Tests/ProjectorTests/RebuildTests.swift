@@ -12,9 +12,7 @@ import Testing
         async throws
     {
         try await ProjectorRig.with("rebuild") { rig in
-            let seed = UInt64.random(in: 1...1_000_000)
-            print("seed \(seed)")
-            var random = SeededGenerator(seed: seed)
+            var random = SeededGenerator(seed: UInt64(RunSeed.take()))
             try await rig.insertBlast(recipients: 150)
             let live = try rig.startProjector("live")
             let events = rig.randomEvents(3500, using: &random)

@@ -32,6 +32,12 @@ enum Reference {
             HistoryCase.self, from: try await run(["history", "\(seed)", "\(recipients)", "\(records)"]))
     }
 
+    /// One short history of one blast, whose orders are all the ways to split it into batches.
+    static func splits(seed: Int, recipients: Int, records: Int) async throws -> HistoryCase {
+        try JSONDecoder().decode(
+            HistoryCase.self, from: try await run(["splits", "\(seed)", "\(recipients)", "\(records)"]))
+    }
+
     /// Which rows of `actual` the reference does not have, and the other way round.
     static func difference(seed: Int, order: Int, _ actual: [String]) async throws -> String {
         let expected = Set(

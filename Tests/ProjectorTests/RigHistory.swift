@@ -5,16 +5,6 @@ import Postgres
 import TestKit
 import Testing
 
-/// A seed for a run with real processes: printed, part of every failure, and chosen again with `ROLLCALL_TEST_SEED`.
-enum RunSeed {
-    static func take() -> Int {
-        let named = ProcessInfo.processInfo.environment["ROLLCALL_TEST_SEED"].flatMap { Int($0) }
-        let seed = named ?? Int.random(in: 1...1_000_000)
-        print("ROLLCALL_TEST_SEED=\(seed)")
-        return seed
-    }
-}
-
 /// Long random histories through real processes, and what the reference says about them.
 extension ProjectorRig {
     /// A blast, and a history of its deliveries of which a tenth cannot be folded.

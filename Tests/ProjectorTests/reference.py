@@ -1,6 +1,7 @@
 """An independent fold of delivery events: what the tables must say, written from the requirements and not from Swift.
 
     reference.py cases FIRST COUNT                  one random history a line, as JSON, with the hashes of its tables
+    reference.py splits SEED RECIPIENTS RECORDS     one short history of one blast, split into batches in every way
     reference.py history SEED RECIPIENTS RECORDS    one long history of one blast, the same way
     reference.py rows SEED                          the rows behind the hashes of a case, to see what differs
     reference.py words                              reads a set of facts a line; writes what every vocabulary shows
@@ -111,10 +112,23 @@ def batches(positions, longest, rng):
     return result
 
 
-def case(seed, blasts=None, count=None, orders=2):
+def splits(count):
+    """Every way to cut so many records into batches, in their order."""
+    for cuts in range(1 << count - 1):
+        result = [[0]]
+        for position in range(1, count):
+            if cuts >> position - 1 & 1:
+                result.append([])
+            result[-1].append(position)
+        yield result
+
+
+def case(seed, blasts=None, count=None, orders=2, is_split=False):
     rng = random.Random(seed)
     blasts = blasts or [rng.randint(1, 4) for _ in range(rng.randint(1, 2))]
     events = [random_event(seed, number, blasts, rng) for number in range(count or rng.randint(1, 24))]
+    if is_split:
+        return blasts, events, [record(event, rng) for event in events], list(splits(len(events)))
     told = list(range(len(events)))
     result = []
     for order in range(orders):
@@ -230,6 +244,8 @@ def main():
     if command == "cases":
         for seed in range(numbers[0], numbers[0] + numbers[1]):
             print(json.dumps(described(seed)))
+    elif command == "splits":
+        print(json.dumps(described(numbers[0], blasts=[numbers[1]], count=numbers[2], is_split=True)))
     elif command == "history":
         print(json.dumps(described(numbers[0], blasts=[numbers[1]], count=numbers[2], orders=1)))
     elif command == "rows":

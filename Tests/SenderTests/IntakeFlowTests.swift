@@ -52,6 +52,25 @@ import Testing
         }
     }
 
+    @Test func `a reference to a person that may be an address is kept, and not for readers of the status topic`()
+        async throws
+    {
+        try await IntakeRig.run { rig in
+            let blast = try await rig.blast()
+            let long = String(repeating: "é", count: 128)
+            let people = ["family-4711", "b@x.example", "the Smiths (b@x.example)", long, long + "1"]
+            let lines = people.enumerated().map { "f\($0.offset)@x.example,\($0.element)\n" }
+            let answer = try await rig.upload(blast, "email,person_ref\n" + lines.joined())
+            #expect(answer.status == 200, "\(answer.text)")
+            for (table, expected) in [
+                ("recipient", people.map(Optional.some)), ("delivery_status", ["family-4711", nil, nil, long, nil]),
+            ] {
+                let rows = try await rig.owner.query("SELECT person_ref FROM \(table) ORDER BY recipient_no")
+                #expect(try rows.map { try $0.optionalString("person_ref") } == expected, "\(table)")
+            }
+        }
+    }
+
     @Test func `a second list replaces the first one whole, as NDJSON too`() async throws {
         try await IntakeRig.run { rig in
             let blast = try await rig.blast()

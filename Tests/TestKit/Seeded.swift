@@ -1,3 +1,15 @@
+import Foundation
+
+/// A seed for a run with real processes: printed, part of every failure, and chosen again with `ROLLCALL_TEST_SEED`.
+public enum RunSeed {
+    public static func take() -> Int {
+        let named = ProcessInfo.processInfo.environment["ROLLCALL_TEST_SEED"].flatMap { Int($0) }
+        let seed = named ?? Int.random(in: 1...1_000_000)
+        print("ROLLCALL_TEST_SEED=\(seed)")
+        return seed
+    }
+}
+
 /// SplitMix64: a seed names one run, and the same seed repeats it.
 public struct SeededGenerator: RandomNumberGenerator, Sendable {
     private var state: UInt64

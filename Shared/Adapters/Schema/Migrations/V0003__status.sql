@@ -39,9 +39,9 @@ SELECT protect_tenant_table('delivery_status', '{rollcall_report}',
 CREATE POLICY intake_reads ON delivery_status FOR SELECT TO rollcall_intake USING (district_id = current_district());
 CREATE POLICY intake_inserts ON delivery_status FOR INSERT TO rollcall_intake
     WITH CHECK (district_id = current_district() AND facts = 1 AND last_seq IS NULL);
--- A draft's list may be uploaded again; once sending has begun nothing is deleted.
+-- A draft's list may be uploaded again; once sending has begun nothing is deleted, and no row with news ever.
 CREATE POLICY intake_replaces_draft ON delivery_status FOR DELETE TO rollcall_intake
-    USING (district_id = current_district()
+    USING (district_id = current_district() AND facts = 1 AND last_seq IS NULL
            AND EXISTS (SELECT FROM blast b WHERE b.blast_id = delivery_status.blast_id AND b.state = 'draft'));
 GRANT SELECT, INSERT, DELETE ON delivery_status TO rollcall_intake;
 GRANT SELECT, UPDATE ON delivery_status TO rollcall_projector;
