@@ -11,7 +11,8 @@ struct Topics: AsyncParsableCommand {
             abstract: "Make the topics that are missing.",
             discussion: """
                 Safe to repeat. Refuses when a topic has another number of partitions: the partition of a key must never \
-                change, so such a topic needs a new version, not more partitions.
+                change, so such a topic needs a new version, not more partitions. The settings of a topic that is there \
+                are neither compared nor changed.
                 """)
 
         @Option(help: "Copies of each partition; from 2 on, a write is acknowledged once two have it.")

@@ -31,6 +31,12 @@ extension BlastRig {
             try lines.joined(separator: "\n").write(
                 to: folder.appending(path: "\(topic.name).ndjson"), atomically: true, encoding: .utf8)
             count += records.count
+            // An address holds an @, and nothing that is published does.
+            if [.deliveryStatus, .blastProgress, .blacklist].contains(topic) {
+                #expect(!lines.contains { $0.contains("@") }, "\(topic.name): a key or header may be one")
+                let values = records.compactMap(\.value)
+                #expect(!values.contains { $0.contains(UInt8(ascii: "@")) }, "\(topic.name): a value may be one")
+            }
             if !records.isEmpty { captured.insert(topic.name) }
         }
         for topic in filled { #expect(captured.contains(topic.name), "nothing was captured from \(topic.name)") }
