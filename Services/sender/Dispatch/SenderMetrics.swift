@@ -2,7 +2,7 @@ import Runtime
 import Synchronization
 
 /// What an operator sees of dispatch.
-struct SenderMetrics: Sendable {
+final class SenderMetrics: Sendable {
     let wireTime: Histogram
     let inDoubt: Gauge
     let chunksWaiting: Gauge

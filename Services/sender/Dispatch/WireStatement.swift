@@ -100,8 +100,8 @@ extension Wire {
                         ELSE 'requeued'
                    END AS outcome
               FROM judged j
-              LEFT JOIN claimed k ON k.address_hash = j.address_hash AND k.content_hash = j.content_hash
-                                 AND k.recipient_no = j.recipient_no
+              LEFT JOIN claimed k ON k.recipient_no = j.recipient_no AND k.address_hash = j.address_hash
+                                 AND k.content_hash = j.content_hash
               LEFT JOIN LATERAL (
                    SELECT c.* FROM content_claim c
                     WHERE k.recipient_no IS NULL AND j.stop IS NULL AND NOT j.exempt

@@ -99,7 +99,7 @@ extension SMTPSession.Message {
 enum DSNText {
     /// xtext (RFC 3461 §4): printable ASCII as it is, `+` and `=` as `+XX`. Nil for anything else or too long.
     static func envelopeID(_ text: String) -> String? {
-        if isPlain(text), (1...100).contains(text.utf8.count) { return text }
+        if text.utf8.allSatisfy(isPlain), (1...100).contains(text.utf8.count) { return text }
         var value = ""
         for octet in text.utf8 {
             guard (0x21...0x7E).contains(octet) else { return nil }
