@@ -117,33 +117,42 @@ struct Dispatcher: Service {
     }
 
     private func work(on chunk: LeasedChunk, _ token: LeaseToken, _ lane: Lane) async throws {
-        var first = chunk.first
         var wait = Duration.zero
-        while true {
+        var octets = 0
+        var next = try await window(of: chunk, from: chunk.first)
+        while let window = next {
             guard !Task.isShuttingDownGracefully else { throw Interruption.stopping }
             stuck[lane]?.turn()
-            let recipients = try await queue.recipients(of: chunk, from: first, limit: configuration.window)
-            guard let last = recipients.last else { break }
-            guard let document = try await documents.document(chunk.blast) else { throw Interruption.notSending }
+            octets = window.messages.map(Self.octets) ?? octets
+            let isLight = octets <= Self.mostInAdvance
+            async let following = self.window(of: chunk, from: window.last + 1, composed: isLight)
+            let recipients = window.recipients
             let crowded = chunk.isEmergency ? [] : slots.crowded
-            let open = recipients.filter {
-                let channel = Channel(address: $0.address)
+            let open = recipients.indices.filter {
+                let channel = Channel(address: recipients[$0].address)
                 let pause = crowded.contains(channel) ? Self.crowdedPause : relays.pauseNeeded(for: channel)
                 guard let pause, !chunk.hasEnded || crowded.contains(channel) else { return true }
                 wait = max(wait, pause, .milliseconds(200))
                 return false
             }
             let room = try await rates.room(
-                for: open.map { SendRates.domain(of: $0.address) }, isEmergency: chunk.isEmergency,
+                for: open.map { SendRates.domain(of: recipients[$0].address) }, isEmergency: chunk.isEmergency,
                 hasEnded: chunk.hasEnded
-            ) { relays.shares(of: $0, on: Channel(address: last.address)) }
+            ) { relays.shares(of: $0, on: Channel(address: recipients.last?.address ?? "")) }
             let going = zip(open, room.mayGo).filter(\.1).map(\.0)
-            if !going.isEmpty, try await !send(going, of: chunk, document, token, lane) {
+            let messages =
+                if let composed = window.messages {
+                    going.map { composed[$0] }
+                } else {
+                    await compose(going.map { recipients[$0] }, of: chunk, window.document)
+                }
+            octets = Self.octets(of: messages)
+            if !messages.isEmpty, try await !send(messages, of: chunk, window.document, token, lane) {
                 wait = max(wait, Self.crowdedPause)
             }
             wait = max(wait, room.wait)
             if room.isOver { break }
-            first = last.number + 1
+            next = try await following
         }
         guard wait == .zero else {
             metrics.chunksPaced.increment()
@@ -158,21 +167,10 @@ struct Dispatcher: Service {
         }
     }
 
-    /// How long the recipients of a channel without free slots are left, while others may go.
-    private static let crowdedPause = Duration.milliseconds(250)
-
     /// - Returns: false when a channel had no slots for some, who are left.
     private func send(
-        _ recipients: [Recipient], of chunk: LeasedChunk, _ document: BlastDocument, _ token: LeaseToken, _ lane: Lane
+        _ prepared: [Prepared], of chunk: LeasedChunk, _ document: BlastDocument, _ token: LeaseToken, _ lane: Lane
     ) async throws -> Bool {
-        let now = WallClock.nowMicroseconds() / 1_000_000
-        let prepared = ThreadClock.charge(metrics.composing) {
-            recipients.map { recipient in
-                Prepared(
-                    composer.compose(recipient, of: document, unixSeconds: now), recipient: recipient, attempt: 1,
-                    chunk: chunk.number, deferrals: 0, isResend: false)
-            }
-        }
         var isComplete = true
         for channel in Channel.allCases {
             let rest = prepared.filter { $0.channel == channel }
@@ -226,6 +224,9 @@ struct Dispatcher: Service {
         }
         return true
     }
+
+    /// How long the recipients of a channel without free slots are left, while others may go.
+    private static let crowdedPause = Duration.milliseconds(250)
 
     // MARK: Retries
 
@@ -342,8 +343,8 @@ struct Dispatcher: Service {
     }
 }
 
-/// A delivery composed and ready for WIRE.
-struct Prepared: Sendable {
+/// A delivery composed and ready for WIRE. A reference, since it passes through many hands.
+final class Prepared: Sendable {
     let entry: WireEntry
     let channel: Channel
     let message: ComposedMessage?

@@ -135,6 +135,9 @@ final class SendRates: Sendable {
         }
     }
 
+    /// Whether anybody has a rate, so that messages may have to wait.
+    var areLimited: Bool { state.withLock { !$0.limited.isEmpty } }
+
     /// - Parameters:
     ///   - hasEnded: nothing will be handed over, so that no room is needed.
     ///   - shares: how so many messages would be shared among the relays.
