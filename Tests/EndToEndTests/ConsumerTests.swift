@@ -32,6 +32,7 @@ import Testing
             // A second member joins, the first dies, and so does the projector.
             let second = try follow(early, as: "second")
             for member in first { try await member.kill() }
+            let left = try await Self.states(of: early)
             try await rig.killAndRestart("status-projector")
 
             // A team that begins in the middle.
@@ -44,7 +45,10 @@ import Testing
             try await rig.killAndRestart("status-projector")
             for member in beginners { try await member.kill() }
             _ = try follow(late, as: "second")
-            // One after the other: of a leader that leaves while somebody joins, the broker of the tests never gets over.
+            try await eventually("the second members read on") {
+                zip(try await Self.states(of: early), left).allSatisfy { $0 != $1 }
+            }
+            // One after the other: a leader that leaves while anybody joins, the broker of the tests never gets over.
             for member in second { #expect(try await member.terminate() == 0, "\(member.name)") }
             _ = try follow(early, as: "third")
 
@@ -56,12 +60,7 @@ import Testing
 
             // Replay: a copy that lost rows is whole again.
             for member in members where member.isRunning { try await member.kill() }
-            for copy in early {
-                try await copy.loseHalf()
-                let kept = try await copy.states().count
-                #expect(kept < list.count)
-                try await copy.rewind()
-            }
+            for copy in early { try await Self.loseHalf(of: copy, list.count) }
             _ = try follow(early + late, as: "fourth")
             try await rig.expect(early + late) { try await rig.table(of: blast) }
 
@@ -78,6 +77,20 @@ import Testing
                 #expect(try await member.terminate() == 0, "\(member.name)")
             }
         }
+    }
+
+    private static func states(of copies: [KeptCopy]) async throws -> [[DeliveryID: KeptState]] {
+        var states: [[DeliveryID: KeptState]] = []
+        for copy in copies { states.append(try await copy.states()) }
+        return states
+    }
+
+    /// The copy begins anew with what is left.
+    private static func loseHalf(of copy: KeptCopy, _ audience: Int) async throws {
+        try await copy.loseHalf()
+        let kept = try await copy.states().count
+        #expect(kept < audience)
+        try await copy.rewind()
     }
 
     /// 60 days later.
