@@ -61,7 +61,7 @@ final class BlastRig {
             "ROLLCALL_REPORT_LISTEN": "127.0.0.1:\(ports["report"] ?? 0)",
             "ROLLCALL_REPORT_SESSION_SECRET": String(repeating: "6b", count: 32),
             "ROLLCALL_SMTP_PORT": "\(ports["smtp"] ?? 0)", "ROLLCALL_SMTP_CONNECTIONS": "10",
-            "ROLLCALL_SENDER_CHUNK_SIZE": "100", "ROLLCALL_SENDER_WINDOW": "25", "ROLLCALL_SENDER_LEASE": "3s",
+            "ROLLCALL_SENDER_CHUNK_SIZE": "100", "ROLLCALL_SENDER_WINDOW": "25", "ROLLCALL_SENDER_LEASE": "5s",
             "ROLLCALL_SENDER_RETRY_SCHEDULE": "1s,1s,1s,1s", "ROLLCALL_SENDER_INDOUBT_AFTER": "20s",
             "ROLLCALL_SMTP_REPLY_TIMEOUT": "10s",
             "ROLLCALL_SENDER_BREAKER_SHARE": "100",
