@@ -110,8 +110,8 @@ struct DispatchRig {
     func settle(
         _ blast: BlastID, _ number: Int32, attempt: Int32 = 1, _ outcome: SettledOutcome, under token: LeaseToken? = nil
     ) async throws {
-        try await OutcomeWriter.write(
-            [outcome.settlement(DeliveryID(blast: blast, recipientNumber: number), attempt, token ?? lease)], dispatch)
+        let settlement = outcome.settlement(DeliveryID(blast: blast, recipientNumber: number), attempt, token ?? lease)
+        try await OutcomeStatement(batch: [settlement]).write(dispatch)
     }
 
     /// The token of another sender, which is alive.

@@ -22,12 +22,22 @@ extension Wire {
     }
 
     /// For recipients who were not tried before.
-    private static let first = DayStatement { text(day: $0, follows: false) }
-    private static let following = DayStatement { text(day: $0, follows: true) }
+    private static let first = DayStatement { parts(day: $0, follows: false).text }
+    private static let following = DayStatement { parts(day: $0, follows: true).text }
 
-    private static func text(day: String, follows: Bool) -> String {
+    static func parts(day: String, follows: Bool = false) -> StatementParts {
+        StatementParts(with: with(day: day, follows: follows), answer: answer)
+    }
+
+    private static let answer = """
+        SELECT g.lease_live, g.paused, EXISTS (SELECT FROM passage) AS open, statement_timestamp() AS wire_at,
+               i.recipient_no, i.attempt_no, i.state, i.fact
+          FROM gate g LEFT JOIN inserted i ON true
         """
-        WITH gate AS MATERIALIZED (
+
+    private static func with(day: String, follows: Bool) -> String {
+        """
+        gate AS MATERIALIZED (
             SELECT b.district_id, b.category, b.class, b.content_window, b.class = 'emergency' AS emergency,
                    b.class = 'emergency' OR b.parent_blast_id IS NOT NULL AS claimless,
                    \(BlastGate.endReason) AS ended,
@@ -129,9 +139,6 @@ extension Wire {
               FROM verdict v
             RETURNING recipient_no, attempt_no, state, fact
         )
-        SELECT g.lease_live, g.paused, EXISTS (SELECT FROM passage) AS open, statement_timestamp() AS wire_at,
-               i.recipient_no, i.attempt_no, i.state, i.fact
-          FROM gate g LEFT JOIN inserted i ON true
         """
     }
 
