@@ -74,7 +74,8 @@ struct OutcomeStatement {
         """
 
     /// The machine says what a late answer may still change. What is taken back must have been written under the same
-    /// token. Claims change in key order, as in WIRE, so that two statements hardly ever wait for each other.
+    /// token. An accepted message leaves its claim alone: the attempt says that it was handed over. Claims are released
+    /// in key order, as in WIRE, so that two statements hardly ever wait for each other.
     private static func with(day: String) -> String {
         """
         outcome AS MATERIALIZED (
@@ -94,12 +95,11 @@ struct OutcomeStatement {
                AND (o.token IS NULL OR a.lease_token = o.token::uuid)
                AND \(AttemptMachine.admits(oneOf: Settlement.events, named: "o.event", "a"))
             RETURNING a.district_id, a.address_hash, a.content_hash, a.blast_id, a.recipient_no, o.event
-        ), confirmed AS (
-            UPDATE content_claim c
-               SET state = n.state,
-                   at = CASE WHEN c.state = n.state THEN c.at ELSE clock_timestamp() END
-              FROM (SELECT s.*, \(AttemptMachine.claim(oneOf: Settlement.events, named: "s.event")) AS state
-                      FROM settled s ORDER BY s.district_id, s.address_hash, s.content_hash OFFSET 0) n
+        ), released AS (
+            DELETE FROM content_claim c
+             USING (SELECT s.* FROM settled s
+                     WHERE \(AttemptMachine.releases(oneOf: Settlement.events, named: "s.event"))
+                     ORDER BY s.district_id, s.address_hash, s.content_hash OFFSET 0) n
              WHERE c.district_id = n.district_id AND c.address_hash = n.address_hash
                AND c.content_hash = n.content_hash AND c.blast_id = n.blast_id AND c.recipient_no = n.recipient_no
         ), report AS (
