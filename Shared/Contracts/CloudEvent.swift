@@ -29,6 +29,9 @@ public struct CloudEventAttributes: Sendable, Hashable {
         ]
     }
 
+    static let specVersion = Array("1.0".utf8)
+    static let contentType = Array("application/json".utf8)
+
     /// Reads the headers back.
     /// - Throws: `ContractError` that names the missing or malformed attribute.
     public init(header: (String) -> String?) throws(ContractError) {

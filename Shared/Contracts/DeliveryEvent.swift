@@ -55,14 +55,34 @@ public struct DeliveryEvent: Sendable, Hashable {
     public var key: [UInt8] { delivery.octets }
 
     public func value() throws -> [UInt8] {
-        try StrictJSON.encode(
-            Body(
-                district: district.number, fact: fact.name,
-                attempt: attempt.map {
-                    .init(number: $0.number, at: Timestamp.string(microseconds: $0.atMicroseconds))
-                }, response: response,
-                evidence: evidence.isEmpty ? nil : evidence))
+        var writer = PlainJSONWriter(capacity: 160 + evidence.utf8.count)
+        if let attempt {
+            writer.begin("attempt")
+            writer.member("at", time: attempt.atMicroseconds)
+            writer.member("number", Int64(attempt.number))
+            writer.end()
+        }
+        writer.member("district", district.number)
+        if !evidence.isEmpty { try writer.member("evidence", evidence) }
+        try writer.member("fact", fact.name)
+        if let response { try writer.member("response", response) }
+        writer.end()
+        return writer.bytes
     }
+
+    /// The values of the headers that `attributes` names, as octets; what all records share is made once.
+    public func headerOctets(key: [UInt8]) -> [(name: String, value: [UInt8])] {
+        var time: [UInt8] = []
+        time.reserveCapacity(27)
+        Timestamp.append(microseconds: occurredAtMicroseconds, to: &time)
+        return [
+            ("ce_specversion", CloudEventAttributes.specVersion), ("ce_id", Array(id.utf8)),
+            ("ce_source", Array(source.utf8)), ("ce_type", Self.typeOctets), ("ce_time", time), ("ce_subject", key),
+            ("content-type", CloudEventAttributes.contentType),
+        ]
+    }
+
+    private static let typeOctets = Array(type.utf8)
 
     /// Reads a record back.
     /// - Throws: `ContractError` for anything that is not this contract; such a record is parked, never guessed at.
@@ -94,7 +114,7 @@ public struct DeliveryEvent: Sendable, Hashable {
     }
 
     // swift-format-ignore: AlwaysUseLowerCamelCase, members are named as on the wire
-    fileprivate struct Body: Codable {
+    fileprivate struct Body: Decodable {
         let district: Int64
         let fact: String
         let attempt: AttemptBody?
@@ -102,7 +122,7 @@ public struct DeliveryEvent: Sendable, Hashable {
         let evidence: String?
     }
 
-    fileprivate struct AttemptBody: Codable {
+    fileprivate struct AttemptBody: Decodable {
         let number: Int32
         let at: String
     }

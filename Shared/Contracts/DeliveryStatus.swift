@@ -91,15 +91,14 @@ public struct DeliveryStatusRecord: Sendable, Hashable {
         time.reserveCapacity(27)
         Timestamp.append(microseconds: changedAtMicroseconds, to: &time)
         return [
-            ("ce_specversion", Self.specVersion), ("ce_id", id), ("ce_source", Self.source),
-            ("ce_type", Self.typeOctets), ("ce_time", time), ("ce_subject", key), ("content-type", Self.contentType),
+            ("ce_specversion", CloudEventAttributes.specVersion), ("ce_id", id), ("ce_source", Self.source),
+            ("ce_type", Self.typeOctets), ("ce_time", time), ("ce_subject", key),
+            ("content-type", CloudEventAttributes.contentType),
         ]
     }
 
-    private static let specVersion = Array("1.0".utf8)
     private static let source = Array("/rollcall/status-projector".utf8)
     private static let typeOctets = Array(type.utf8)
-    private static let contentType = Array("application/json".utf8)
 
     public init(value: [UInt8]) throws(ContractError) {
         let body = try StrictJSON.decode(Body.self, from: value)

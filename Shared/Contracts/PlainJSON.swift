@@ -61,7 +61,18 @@ struct PlainJSONWriter {
         bytes.append(UInt8(ascii: "{"))
     }
 
-    mutating func end() { bytes.append(UInt8(ascii: "}")) }
+    /// Ends the document, or the object that was begun last.
+    mutating func end() {
+        bytes.append(UInt8(ascii: "}"))
+        isFirst = false
+    }
+
+    /// What follows, up to `end`, are members of an object.
+    mutating func begin(_ name: String) {
+        self.name(name)
+        bytes.append(UInt8(ascii: "{"))
+        isFirst = true
+    }
 
     /// - Parameter name: without anything to escape.
     mutating func name(_ name: String) {

@@ -12,7 +12,10 @@ extension ProducerRecord {
     }
 
     public init(_ event: DeliveryEvent) throws {
-        self.init(topic: .deliveryEvents, key: event.key, value: try event.value(), attributes: event.attributes)
+        let key = event.key
+        self.init(
+            topic: Topic.deliveryEvents.name, key: key, value: try event.value(),
+            headers: event.headerOctets(key: key).map { KafkaHeader(name: $0.name, value: $0.value) })
     }
 
     public init(_ message: ChunkMessage) throws {

@@ -61,6 +61,48 @@ import Testing
         #expect(octets.map(\.value) == headers.map { Array($0.value.utf8) }, "seed \(seed)")
     }
 
+    private struct Event: Codable {
+        struct Attempt: Codable {
+            let number: Int32
+            let at: String
+        }
+
+        let district: Int64
+        let fact: String
+        let attempt: Attempt?
+        let response: String?
+        let evidence: String?
+    }
+
+    @Test(arguments: 0..<200) func `an event is spelled as the general encoder spells it`(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        let text = { (random: inout SeededGenerator) in Self.texts.randomElement(using: &random) ?? "" }
+        let times: ClosedRange<Int64> = 0...253_402_300_799_999_999
+        let event = DeliveryEvent(
+            id: "x" + text(&random), source: "/y" + text(&random),
+            delivery: DeliveryID(
+                blast: BlastID(high: random.next(), low: random.next()),
+                recipientNumber: Int32.random(in: 1 ... .max, using: &random)),
+            district: DistrictID(Int64.random(in: 1 ... .max, using: &random)),
+            fact: try #require(DeliveryFact.allCases.randomElement(using: &random)),
+            occurredAtMicroseconds: Int64.random(in: times, using: &random),
+            attempt: Bool.random(using: &random)
+                ? DeliveryEvent.Attempt(
+                    number: Int32.random(in: 1 ... .max, using: &random),
+                    atMicroseconds: Int64.random(in: times, using: &random)) : nil,
+            response: Bool.random(using: &random) ? text(&random) : nil, evidence: text(&random))
+        let value = try event.value()
+        let general = try StrictJSON.encode(try JSONDecoder().decode(Event.self, from: Data(value)))
+        #expect(String(decoding: value, as: UTF8.self) == String(decoding: general, as: UTF8.self), "seed \(seed)")
+        #expect(value == general, "seed \(seed)")
+        let headers = event.attributes.headers
+        let octets = event.headerOctets(key: event.key)
+        #expect(octets.map(\.name) == headers.map(\.name))
+        #expect(octets.map(\.value) == headers.map { Array($0.value.utf8) }, "seed \(seed)")
+        let given = Dictionary(uniqueKeysWithValues: headers.map { ($0.name, $0.value) })
+        #expect(Self.readGenerally(value, given) == event, "seed \(seed)")
+    }
+
     static let headers = [
         "ce_specversion": "1.0", "ce_id": "x", "ce_source": "/rollcall/sender", "ce_type": DeliveryEvent.type,
         "ce_time": "2026-11-21T10:00:00.000001Z", "ce_subject": "01a1ffbb-5adf-7837-bcb0-ab8d18c2dd2d/42",

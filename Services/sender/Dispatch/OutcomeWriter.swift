@@ -1,5 +1,7 @@
 import Delivery
 import Logging
+import NIOCore
+import NIOPosix
 import Postgres
 import Runtime
 import Synchronization
@@ -11,7 +13,7 @@ import Synchronization
 actor OutcomeWriter {
     private static let batchMax = 500
     /// How long the first outcome may wait for company: a write costs about the same for one as for twenty.
-    private static let patience = Duration.milliseconds(2)
+    private static let patience = TimeAmount.milliseconds(2)
 
     private struct Entry {
         let settlement: Settlement
@@ -22,21 +24,33 @@ actor OutcomeWriter {
         var day: Int64 { DayStatement.day(of: settlement.delivery.blast) }
     }
 
+    private struct Arrivals {
+        var pending: [Entry] = []
+        var isWriting = false
+        /// Somebody will look when `patience` is over.
+        var isTimed = false
+    }
+
     private let database: PostgresPool
     private let slots: HandOverSlots
     private let reporter: OutcomeReporter?
     private let logger: Logger
-    private let arrived = Mutex<[Entry]>([])
-    private var pending: [Entry] = []
-    private var isWriting = false
-    private var isWaiting = false
+    /// Keeps the time of those who wait: its thread is awake for them anyway.
+    private let eventLoop: any EventLoop
+    private let arrivals = Mutex(Arrivals())
 
-    /// - Parameter reporter: publishes facts as soon as they are committed; without it all are left to their rows.
-    init(database: PostgresPool, slots: HandOverSlots, reporter: OutcomeReporter?, logger: Logger) {
+    /// - Parameters:
+    ///   - reporter: publishes facts as soon as they are committed; without it all are left to their rows.
+    ///   - eventLoop: where most outcomes come from.
+    init(
+        database: PostgresPool, slots: HandOverSlots, reporter: OutcomeReporter?, logger: Logger,
+        eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
+    ) {
         self.database = database
         self.reporter = reporter
         self.slots = slots
         self.logger = logger
+        self.eventLoop = eventLoop
     }
 
     /// Returns once the outcome is committed and its slot given back.
@@ -52,44 +66,28 @@ actor OutcomeWriter {
     nonisolated func settle(
         _ settlement: Settlement, of wired: WiredMessage?, finished: @escaping @Sendable () -> Void
     ) {
-        let isFirst = arrived.withLock { arrived in
-            arrived.append(Entry(settlement: settlement, wired: wired, finished: finished))
-            return arrived.count == 1
-        }
-        if isFirst { Task { await takeArrived() } }
+        let entry = Entry(settlement: settlement, wired: wired, finished: finished)
+        look { $0.pending.append(entry) }
     }
 
-    private func takeArrived() {
-        pending += arrived.withLock { arrived in
-            defer { arrived = [] }
-            return arrived
+    /// Half of what is under way is company enough to write at once; fewer wait for more.
+    private nonisolated func look(isLate: Bool = false, after change: (inout Arrivals) -> Void) {
+        let (isDue, isFirst) = arrivals.withLock { arrivals in
+            change(&arrivals)
+            guard !arrivals.isWriting, !arrivals.pending.isEmpty else { return (false, false) }
+            arrivals.isWriting = isLate || arrivals.pending.count * 2 >= slots.inUse
+            guard !arrivals.isWriting, !arrivals.isTimed else { return (arrivals.isWriting, false) }
+            arrivals.isTimed = true
+            return (false, true)
         }
-        if !isWriting { beginOrWait() }
-    }
-
-    /// Half of what is under way is company enough.
-    private func beginOrWait() {
-        if pending.count * 2 >= slots.inUse {
-            begin()
-        } else if !isWaiting {
-            isWaiting = true
-            Task {
-                try? await Task.sleep(for: Self.patience)
-                isWaiting = false
-                if !isWriting { begin() }
-            }
-        }
-    }
-
-    private func begin() {
-        isWriting = true
-        Task { await writePending() }
+        if isDue { Task { await writePending() } }
+        if isFirst { eventLoop.scheduleTask(in: Self.patience) { self.look(isLate: true) { $0.isTimed = false } } }
     }
 
     private func writePending() async {
-        while let day = pending.first?.day {
-            let batch = takeBatch(of: day)
-            let successor = successor(of: batch, day)
+        repeat {
+            let batch = takeBatch()
+            let successor = successor(of: batch)
             let (written, entered) = await write(batch, before: successor)
             for channel in Channel.allCases {
                 let taken = successor?.channel == channel ? entered : 0
@@ -97,26 +95,27 @@ actor OutcomeWriter {
             }
             for entry in batch { entry.finished() }
             await report(batch, written)
-            if pending.count * 2 < slots.inUse { break }
-        }
-        isWriting = false
-        if !pending.isEmpty { beginOrWait() }
+        } while arrivals.withLock { !$0.pending.isEmpty && $0.pending.count * 2 >= slots.inUse }
+        look { $0.isWriting = false }
     }
 
     /// Blasts of different days have their rows in different tables.
-    private func takeBatch(of day: Int64) -> [Entry] {
-        var (batch, rest) = ([Entry](), [Entry]())
-        for entry in pending {
-            if entry.day == day, batch.count < Self.batchMax { batch.append(entry) } else { rest.append(entry) }
+    private func takeBatch() -> [Entry] {
+        arrivals.withLock { arrivals in
+            let day = arrivals.pending.first?.day
+            var (batch, rest) = ([Entry](), [Entry]())
+            for entry in arrivals.pending {
+                if entry.day == day, batch.count < Self.batchMax { batch.append(entry) } else { rest.append(entry) }
+            }
+            arrivals.pending = rest
+            return batch
         }
-        pending = rest
-        return batch
     }
 
     /// A lane whose messages are to have the slots of the batch.
-    private func successor(of batch: [Entry], _ day: Int64) -> Successor? {
-        guard batch.allSatisfy({ $0.settlement.event == .accepted }) else { return nil }
-        for channel in slots.channels {
+    private func successor(of batch: [Entry]) -> Successor? {
+        guard let day = batch.first?.day, batch.allSatisfy({ $0.settlement.event == .accepted }) else { return nil }
+        for channel in Channel.allCases {
             let freed = batch.count { $0.settlement.channel == channel }
             if let found = slots.succeed(upTo: freed, of: channel, where: { DayStatement.day(of: $0.blast) == day }) {
                 return found

@@ -1,3 +1,9 @@
+#if canImport(Darwin)
+    import Darwin
+#else
+    import Glibc
+#endif
+
 /// Which statements this session has prepared. Bounded: the least recently used one makes room.
 struct StatementCache {
     /// The parameter types belong to the key: the server plans `$1` differently as `text` and as `bigint`.
@@ -12,7 +18,14 @@ struct StatementCache {
 
         /// Bytes, because `String` also equates texts that differ only in Unicode normalization.
         static func == (left: Key, right: Key) -> Bool {
-            left.types == right.types && left.sql.utf8.elementsEqual(right.sql.utf8)
+            guard left.types == right.types, left.sql.utf8.count == right.sql.utf8.count else { return false }
+            let isSame = unsafe left.sql.utf8.withContiguousStorageIfAvailable { left in
+                unsafe right.sql.utf8.withContiguousStorageIfAvailable { right in
+                    guard let one = left.baseAddress, let other = right.baseAddress else { return true }
+                    return unsafe memcmp(one, other, left.count) == 0
+                }
+            }
+            return (isSame ?? nil) ?? left.sql.utf8.elementsEqual(right.sql.utf8)
         }
     }
 

@@ -11,13 +11,27 @@ public struct EnhancedStatusCode: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Reads `5.1.1`: class 2, 4 or 5, then two numbers of one to three digits. Nil for anything else.
-    public init?(_ text: some StringProtocol) {
-        let parts = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
-        guard parts.count == 3, parts[0].count == 1 else { return nil }
-        guard parts.allSatisfy({ (1...3).contains($0.count) && $0.allSatisfy(ASCII.isDigit) }) else { return nil }
-        let numbers = parts.map { $0.reduce(0) { $0 * 10 + Int($1 - 0x30) } }
-        guard numbers[0] == 2 || numbers[0] == 4 || numbers[0] == 5 else { return nil }
-        self.init(numbers[0], numbers[1], numbers[2])
+    public init?(_ text: some StringProtocol) { self.init(octets: text.utf8) }
+
+    init?(octets: some Sequence<UInt8>) {
+        var (statusClass, subject) = (0, 0)
+        var (part, number, digits) = (0, 0, 0)
+        for octet in octets {
+            if ASCII.isDigit(octet), digits < 3 {
+                number = number * 10 + Int(octet - 0x30)
+                digits += 1
+                continue
+            }
+            guard octet == UInt8(ascii: "."), digits > 0 else { return nil }
+            switch part {
+            case 0 where digits == 1: statusClass = number
+            case 1: subject = number
+            default: return nil
+            }
+            (part, number, digits) = (part + 1, 0, 0)
+        }
+        guard part == 2, digits > 0, statusClass == 2 || statusClass == 4 || statusClass == 5 else { return nil }
+        self.init(statusClass, subject, number)
     }
 
     public var description: String { "\(statusClass).\(subject).\(detail)" }
@@ -56,7 +70,7 @@ public struct SMTPReply: Equatable, Sendable, CustomStringConvertible {
 
     private static func leadingCode(of line: String, code: Int) -> EnhancedStatusCode? {
         guard let first = line.utf8.first, Int(first) - 0x30 == code / 100 else { return nil }
-        let found = EnhancedStatusCode(Substring(line.utf8.prefix { $0 != 0x20 }))
+        let found = EnhancedStatusCode(octets: line.utf8.prefix { $0 != 0x20 })
         return found?.statusClass == code / 100 ? found : nil
     }
 }
