@@ -143,10 +143,14 @@ actor OutcomeWriter {
                 slots.admit(next, .success(result), since: began)
                 return (written, next.slots)
             } catch {
-                if let next = successor { slots.admit(next, .failure(error), since: began) }
-                successor = nil
                 outage.failed(error)
-                try? await Task.sleep(for: backoff.next())
+                if let next = successor {
+                    // The outcomes alone may well be written.
+                    slots.admit(next, .failure(error), since: began)
+                    successor = nil
+                } else {
+                    try? await Task.sleep(for: backoff.next())
+                }
             }
         }
     }
