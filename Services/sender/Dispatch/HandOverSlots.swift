@@ -106,6 +106,9 @@ final class HandOverSlots: Sendable {
 
     var inUse: Int { state.withLock { $0.inUse } }
 
+    /// How many lanes wait for one.
+    var waiting: Int { state.withLock { $0.shares.values.reduce(0) { $0 + $1.waiters.count } } }
+
     var isClosed: Bool { state.withLock { $0.isClosed } }
 
     /// Takes up to `wanted` slots, and waits until there is at least one: without end while this is the only channel,

@@ -114,6 +114,9 @@ final class SenderMetrics: Sendable {
         registry.gauge("rollcall_sender_on_the_wire", help: "Messages between WIRE and their durable outcome.") {
             Double(slots.inUse)
         }
+        registry.gauge("rollcall_sender_lanes_waiting", help: "Lanes with messages for which no connection is free.") {
+            Double(slots.waiting)
+        }
     }
 }
 
