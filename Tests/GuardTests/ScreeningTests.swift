@@ -138,11 +138,18 @@ import Testing
             "UPDATE blast SET content_hash = 'menu' WHERE blast_id = $1", [.uuid((blast.high, blast.low))])
         _ = try await owner.query(
             """
-            INSERT INTO content_claim (district_id, address_hash, content_hash, state, blast_id, recipient_no, at)
-            SELECT r.district_id, r.address_hash, 'menu', CASE r.recipient_no WHEN 3 THEN 'reserved' ELSE 'handed_over' END,
-                   r.blast_id, r.recipient_no, clock_timestamp() - CASE r.recipient_no
-                       WHEN 1 THEN interval '3:59:00' WHEN 2 THEN interval '4:00:00' ELSE interval '0' END
-              FROM recipient r WHERE r.blast_id = $1
+            WITH holder AS (
+                INSERT INTO attempt (blast_id, recipient_no, attempt_no, district_id, chunk_no, state, address_hash,
+                                     content_hash, settled_at)
+                SELECT r.blast_id, r.recipient_no, 1, r.district_id, 1,
+                       CASE r.recipient_no WHEN 3 THEN 'wire' ELSE 'accepted' END, r.address_hash, 'menu',
+                       clock_timestamp() - CASE r.recipient_no
+                           WHEN 1 THEN interval '3:59:00' WHEN 2 THEN interval '4:00:00' END
+                  FROM recipient r WHERE r.blast_id = $1
+                RETURNING *
+            )
+            INSERT INTO content_claim (district_id, address_hash, content_hash, blast_id, recipient_no)
+            SELECT district_id, address_hash, content_hash, blast_id, recipient_no FROM holder
             """, [.uuid((earlier.high, earlier.low))])
         try await district.screen(blast)
         try await district.screen(merged)

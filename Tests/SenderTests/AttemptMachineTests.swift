@@ -81,12 +81,30 @@ struct AttemptMachineTests {
         }
         #expect(again(from: .inDoubt) == [.deferred, .putBack, .withdrawn, .repeated])
         #expect(again(from: .unknown).isEmpty)
-        // What may have been handed over holds its content against others.
-        for event in AttemptEvent.allCases {
-            guard let move = AttemptMachine.result(of: event), let claim = move.claim else { continue }
-            let mayHaveGone = [.accepted, .inDoubt, .resolvedSent].contains(move.to.state)
-            #expect((claim == .handedOver) == mayHaveGone, "\(event)")
+    }
+
+    @Test func `what may have been handed over holds its content against others, whatever the way there`() {
+        let holding = Self.holdings().filter(\.value).keys
+        #expect(
+            Set(holding.map(Self.name))
+                == ["wire", "in_doubt", "accepted", "resolved_sent", "unknown", "resend", "resend+"])
+    }
+
+    /// Whether content is held against others, by the standing of the attempt that took it.
+    private static func holdings() -> [AttemptStanding: Bool] {
+        var holdings: [AttemptStanding: Bool] = [:]
+        func follow(_ standing: AttemptStanding?, holds: Bool) {
+            if let standing {
+                #expect(holdings[standing] ?? holds == holds, "\(name(standing)) depends on the way to it")
+                holdings[standing] = holds
+            }
+            for event in AttemptEvent.allCases {
+                guard let move = AttemptMachine.move(standing, event) else { continue }
+                follow(move.to, holds: move.claim.map { $0 == .taken } ?? holds)
+            }
         }
+        follow(nil, holds: false)
+        return holdings
     }
 
     @Test func `a settlement states only what its event allows`() {
@@ -156,6 +174,27 @@ struct AttemptMachineTests {
         _ = try await rig.wire(
             AttemptMachine.standings.indices.map { rig.entry(Int32($0 + 1), "w\($0)@x.example", attempt: 2) }, blast)
         try await Self.expect(rig, blast, after: .followed)
+        await rig.close()
+    }
+
+    @Test func `whether content is on its way, handed over or free is read from its attempt as the machine says`()
+        async throws
+    {
+        let rig = try await DispatchRig.make("machine_claims")
+        let holdings = Self.holdings()
+        let blast = try await Self.everyStanding(rig)
+        let rows = try await rig.dispatch.query(
+            """
+            SELECT at IS NULL AS is_on_its_way, at = 'epoch' AS is_free
+              FROM attempt CROSS JOIN LATERAL handed_over_at(blast_id, recipient_no, 'epoch') AS handed_over (at)
+             WHERE blast_id = $1 ORDER BY recipient_no
+            """, [.uuid(blast)])
+        try #require(rows.count == AttemptMachine.standings.count)
+        for (row, standing) in zip(rows, AttemptMachine.standings) {
+            #expect(try row.bool("is_on_its_way") == (standing.state == .wire), "\(Self.name(standing))")
+            let isFree = try standing.state != .wire && row.bool("is_free")
+            #expect(holdings[standing] == !isFree, "\(Self.name(standing))")
+        }
         await rig.close()
     }
 

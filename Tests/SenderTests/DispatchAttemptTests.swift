@@ -78,8 +78,8 @@ struct DispatchAttemptTests {
             "UPDATE attempt SET lease_token = $1::text::uuid WHERE recipient_no = 2", [.text(live)])
         _ = try await reaper.reap()
         #expect(try await rig.attempts(blast) == ["1/1 in_doubt 18", "2/1 wire"])
-        #expect(try await rig.claim("a") == "handed_over")
-        #expect(try await rig.claim("b") == "reserved")
+        #expect(try await rig.claim("a") == .handedOver)
+        #expect(try await rig.claim("b") == .reserved)
         await rig.close()
     }
 
@@ -91,11 +91,11 @@ struct DispatchAttemptTests {
         try await rig.settle(blast, 2, .inDoubt)
         for number in 1...2 { try await rig.settle(blast, Int32(number), .withdrawn, under: late) }
         #expect(try await rig.attempts(blast) == ["1/1 wire", "2/1 in_doubt 18"])
-        #expect(try await rig.claim("a") == "reserved")
-        #expect(try await rig.claim("b") == "handed_over")
+        #expect(try await rig.claim("a") == .reserved)
+        #expect(try await rig.claim("b") == .handedOver)
         try await rig.settle(blast, 1, .withdrawn)
         #expect(try await rig.attempts(blast) == ["1/1 requeued due", "2/1 in_doubt 18"])
-        #expect(try await rig.claim("a") == "released")
+        #expect(try await rig.claim("a") == nil)
         await rig.close()
     }
 
@@ -119,7 +119,7 @@ struct DispatchAttemptTests {
         await #expect(throws: PostgresError.self) { try await waiting.value }
         try await rig.settle(blast, 1, .withdrawn, under: second)
         #expect(try await rig.attempts(blast) == ["1/1 wire"])
-        #expect(try await rig.claim("a") == "reserved")
+        #expect(try await rig.claim("a") == .reserved)
         await rig.close()
     }
 

@@ -110,8 +110,8 @@ struct DispatchRig {
     func settle(
         _ blast: BlastID, _ number: Int32, attempt: Int32 = 1, _ outcome: SettledOutcome, under token: LeaseToken? = nil
     ) async throws {
-        try await OutcomeWriter.write(
-            [outcome.settlement(DeliveryID(blast: blast, recipientNumber: number), attempt, token ?? lease)], dispatch)
+        let settlement = outcome.settlement(DeliveryID(blast: blast, recipientNumber: number), attempt, token ?? lease)
+        try await OutcomeStatement(batch: [settlement]).write(dispatch)
     }
 
     /// The token of another sender, which is alive.
@@ -138,10 +138,34 @@ struct DispatchRig {
         ).map { try $0.string("line") }
     }
 
-    func claim(_ address: String, content: [UInt8] = Self.content) async throws -> String? {
+    enum Claim {
+        case reserved, handedOver
+    }
+
+    /// As another WIRE would read it; nil when the content is free.
+    func claim(_ address: String, content: [UInt8] = Self.content) async throws -> Claim? {
+        try await dispatch.query(
+            """
+            SELECT handed_over_at(blast_id, recipient_no, at) IS NULL AS reserved FROM content_claim
+             WHERE address_hash = $1 AND content_hash = $2
+            """, [.bytes(Self.hash(address)), .bytes(content)]
+        ).first.map { try $0.bool("reserved") ? .reserved : .handedOver }
+    }
+
+    /// Everything that was accepted was so `age` ago, and on the wire for a second before.
+    func handOvers(were age: String) async throws {
+        for change in [
+            "UPDATE content_claim SET at = clock_timestamp() - $1::text::interval - interval '1 second'",
+            "UPDATE attempt SET settled_at = clock_timestamp() - $1::text::interval WHERE state = 'accepted'",
+        ] { _ = try await owner.query(change, [.text(age)]) }
+    }
+
+    /// Whether all that was accepted was so within the window.
+    func handOversAreInside() async throws -> Bool {
         try await owner.query(
-            "SELECT state FROM content_claim WHERE address_hash = $1 AND content_hash = $2",
-            [.bytes(Self.hash(address)), .bytes(content)]
-        ).first.map { try $0.string("state") }
+            """
+            SELECT bool_and(settled_at > clock_timestamp() - interval '4 hours') AS inside FROM attempt
+             WHERE state = 'accepted'
+            """)[0].bool("inside")
     }
 }

@@ -151,8 +151,8 @@ import Testing
             let hash = ContentHash.of(subject: rendered.subject, text: rendered.text, html: rendered.html)
             _ = try await rig.owner.query(
                 """
-                INSERT INTO content_claim (district_id, address_hash, content_hash, state, blast_id, recipient_no, at)
-                SELECT 1, address_hash, $2, 'handed_over', mint_blast_id(), 1, clock_timestamp() - interval '3 hours'
+                INSERT INTO content_claim (district_id, address_hash, content_hash, blast_id, recipient_no, at)
+                SELECT 1, address_hash, $2, mint_blast_id(), 1, clock_timestamp() - interval '3 hours'
                   FROM recipient WHERE blast_id = $1::text::uuid AND recipient_no = 5
                 """, [.text(blast), .bytes(hash)])
             let answer = try await rig.request("GET", "/v1/blasts/\(blast)/dry-run")

@@ -67,7 +67,7 @@ struct OutcomeReporterTests {
             SettledOutcome.accepted.settlement(
                 DeliveryID(blast: blast, recipientNumber: Int32(number)), 1, rig.lease)
         }
-        let written = try await OutcomeWriter.write(settlements, reports: true, rig.dispatch)
+        let written = try await OutcomeStatement(batch: settlements, reports: true).write(rig.dispatch)
         #expect(written.settled == 2 && written.report != nil)
         #expect(try await Self.open(rig) == 1)
         try await OutcomeReporter.takeBack(rig.dispatch)

@@ -21,11 +21,10 @@ extension AttemptMachine {
         choice(of: events, named: column, otherwise: "false") { admits($0, row) }
     }
 
-    /// What the claim becomes by the event that `column` names.
-    static func claim(oneOf events: [AttemptEvent], named column: String) -> String {
-        choice(of: events, named: column, otherwise: "NULL") { event in
-            result(of: event)?.claim.map { "'\($0.rawValue)'" } ?? "NULL"
-        }
+    /// True when `column` names one of those events that release the claim.
+    static func releases(oneOf events: [AttemptEvent], named column: String) -> String {
+        let releasing = events.filter { result(of: $0)?.claim == .released }
+        return "\(column) IN (\(releasing.map { "'\($0.rawValue)'" }.joined(separator: ", ")))"
     }
 
     /// The columns of a row after an event that states one fact.

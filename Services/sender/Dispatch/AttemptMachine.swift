@@ -47,15 +47,14 @@ enum AttemptEvent: String, Sendable, CaseIterable {
 
 /// What an event makes of an attempt.
 struct AttemptMove: Sendable, Equatable {
-    enum Claim: String, Sendable {
-        case reserved, released
-        case handedOver = "handed_over"
+    enum Claim: Sendable {
+        case taken, released
     }
 
     let to: AttemptStanding
     /// One of these facts is stated; empty when there is no news about the delivery.
     let facts: [DeliveryFact]
-    /// What the content claim becomes; nil when it stays.
+    /// What becomes of the content claim; nil when it stays.
     let claim: Claim?
 }
 
@@ -120,17 +119,17 @@ enum AttemptMachine {
             AttemptMove(to: AttemptStanding(state, isDue: isDue), facts: facts, claim: claim)
         }
         return switch event {
-        case .wired: move(.wire, [], .reserved)
+        case .wired: move(.wire, [], .taken)
         case .stopped: move(.stopped, stops, nil)
         case .heldBack: move(.requeued, isDue: true, [], nil)
         case .timedOut: move(.timedOut, [.expired, .unconfirmed], nil)
-        case .accepted: move(.accepted, [.sent], .handedOver)
+        case .accepted: move(.accepted, [.sent], nil)
         case .rejected: move(.rejected, [.bounced, .bouncedInvalid, .notSent], .released)
         case .deferred: move(.deferred, isDue: true, [.deferred], .released)
         case .expired: move(.deferred, [.expired], .released)
         case .putBack, .withdrawn: move(.requeued, isDue: true, [], .released)
-        case .doubted, .abandoned: move(.inDoubt, [.inDoubt], .handedOver)
-        case .proven: move(.resolvedSent, [.sent], .handedOver)
+        case .doubted, .abandoned: move(.inDoubt, [.inDoubt], nil)
+        case .proven: move(.resolvedSent, [.sent], nil)
         case .refuted: move(.resolvedNotSent, [.notSent], .released)
         case .givenUp: move(.unknown, [.unknown], nil)
         case .repeated: move(.resend, isDue: true, [], nil)

@@ -189,23 +189,29 @@ struct Dispatcher: Service {
         while !rest.isEmpty {
             stuck[lane]?.turn()
             if let pauseNeeded = relays.pauseNeeded, try await pause(for: pauseNeeded) { throw Interruption.stopping }
-            let granted = await slots.acquire(upTo: rest.count, of: channel, isEmergency: chunk.isEmergency)
+            let admission = await slots.admission(
+                upTo: rest.count, of: channel, isEmergency: chunk.isEmergency,
+                offer: WireOffer(prepared: rest, blast: chunk.blast, token: token, wire: wire))
+            let granted = admission.slots
             guard granted > 0 else {
                 if slots.isClosed { throw Interruption.stopping }
                 return false
             }
             let portion = Array(rest.prefix(granted))
-            let wiredAt = ContinuousClock.now
             let result: WireResult
             do {
-                result = try await wire.write(portion.map(\.entry), of: chunk.blast, token)
+                if let wired = admission.wired {
+                    result = try wired.get()
+                } else {
+                    result = try await wire.write(portion.map(\.entry), of: chunk.blast, token)
+                }
             } catch {
                 await withdraw(portion, of: chunk.blast, token, after: error)
                 throw error
             }
             switch result {
             case .decided(let verdicts):
-                begin(verdicts, of: portion, document, wiredAt)
+                begin(verdicts, of: portion, document, admission.since)
                 rest = rest.dropFirst(granted)
             case .guardStale:
                 slots.release(granted, of: channel)

@@ -1,4 +1,33 @@
+import Delivery
+import Runtime
 import Synchronization
+
+/// Messages that a lane wants to put on the wire as soon as there are slots for them.
+struct WireOffer: Sendable {
+    let prepared: ArraySlice<Prepared>
+    let blast: BlastID
+    let token: LeaseToken
+    let wire: Wire
+}
+
+/// What a lane got that asked for slots.
+struct Admission: Sendable {
+    /// How many of its messages hold one now; 0 when the process is stopping or the wait was too long.
+    let slots: Int
+    /// What WIRE said of them; nil when it is still to be written.
+    var wired: Result<WireResult, any Error>?
+    /// Before WIRE was written.
+    var since = ContinuousClock.now
+}
+
+/// A lane whose messages take over slots in the statement that frees them.
+struct Successor: Sendable {
+    /// Whose slots.
+    let channel: Channel
+    let slots: Int
+    let offer: WireOffer
+    fileprivate let continuation: CheckedContinuation<Admission, Never>
+}
 
 /// How many messages may be between WIRE and their durable outcome: for each channel as many as its relays have
 /// connections, less those of relays that cannot be used. So a service that hangs holds what is its own, and the other
@@ -12,7 +41,8 @@ final class HandOverSlots: Sendable {
         let wanted: Int
         let isEmergency: Bool
         let since: ContinuousClock.Instant
-        let continuation: CheckedContinuation<Int, Never>
+        let offer: WireOffer?
+        let continuation: CheckedContinuation<Admission, Never>
     }
 
     private struct Share {
@@ -81,8 +111,11 @@ final class HandOverSlots: Sendable {
     /// Takes up to `wanted` slots, and waits until there is at least one: without end while this is the only channel,
     /// else for a moment.
     ///
-    /// - Returns: 0 when the process is stopping or the wait was too long.
-    func acquire(upTo wanted: Int, of asked: Channel = .email, isEmergency: Bool) async -> Int {
+    /// - Parameter offer: the messages that want them. Slots that outcomes are about to free may then be taken over in
+    ///   the statement that writes those (``succeed(upTo:of:where:)``).
+    func admission(
+        upTo wanted: Int, of asked: Channel = .email, isEmergency: Bool, offer: WireOffer?
+    ) async -> Admission {
         let channel = owner(of: asked)
         let id = state.withLock { state in
             state.nextID += 1
@@ -96,14 +129,15 @@ final class HandOverSlots: Sendable {
                 defer { state.shares[channel] = share }
                 guard share.inUse < share.limit, share.waiters.isEmpty || isEmergency else {
                     let waiter = Waiter(
-                        id: id, wanted: wanted, isEmergency: isEmergency, since: .now, continuation: continuation)
+                        id: id, wanted: wanted, isEmergency: isEmergency, since: .now, offer: offer,
+                        continuation: continuation)
                     let place = isEmergency ? share.waiters.firstIndex { !$0.isEmergency } : nil
                     share.waiters.insert(waiter, at: place ?? share.waiters.endIndex)
                     return nil
                 }
                 return share.take(upTo: wanted)
             }
-            if let granted { return continuation.resume(returning: granted) }
+            if let granted { return continuation.resume(returning: Admission(slots: granted)) }
             guard channels.count > 1 else { return }
             timer = Task {
                 guard (try? await Task.sleep(for: Self.patience)) != nil else { return }
@@ -112,13 +146,18 @@ final class HandOverSlots: Sendable {
         }
     }
 
+    /// The same for who offers nothing: how many slots.
+    func acquire(upTo wanted: Int, of channel: Channel = .email, isEmergency: Bool) async -> Int {
+        await admission(upTo: wanted, of: channel, isEmergency: isEmergency, offer: nil).slots
+    }
+
     private func giveUp(_ id: UInt64, _ channel: Channel) {
         let waiter = state.withLock { state -> Waiter? in
             guard let place = state.shares[channel]?.waiters.firstIndex(where: { $0.id == id }) else { return nil }
             state.shares[channel]?.isStalled = true
             return state.shares[channel]?.waiters.remove(at: place)
         }
-        waiter?.continuation.resume(returning: 0)
+        waiter?.continuation.resume(returning: Admission(slots: 0))
     }
 
     /// Whether somebody waited in vain and no slot of the channel has come back since.
@@ -143,6 +182,32 @@ final class HandOverSlots: Sendable {
         }
     }
 
+    /// Who is first in line, if it offers messages that fit: they are to take over slots that outcomes hold. Nothing is
+    /// counted anew; ``admit(_:_:)`` must follow.
+    func succeed(upTo freed: Int, of holder: Channel, where fits: (WireOffer) -> Bool) -> Successor? {
+        let channel = owner(of: holder)
+        return state.withLock { state in
+            guard let share = state.shares[channel], let first = share.waiters.first, let offer = first.offer,
+                fits(offer)
+            else { return nil }
+            let slots = min(first.wanted, freed - max(0, share.inUse - share.limit))
+            guard slots > 0 else { return nil }
+            state.shares[channel]?.waiters.removeFirst()
+            let taken = WireOffer(
+                prepared: offer.prepared.prefix(slots), blast: offer.blast, token: offer.token, wire: offer.wire)
+            return Successor(channel: channel, slots: slots, offer: taken, continuation: first.continuation)
+        }
+    }
+
+    /// Tells the lane what became of its messages. When that is not known, they hold slots beside the outcomes, which
+    /// keep theirs.
+    func admit(_ successor: Successor, _ wired: Result<WireResult, any Error>, since: ContinuousClock.Instant) {
+        if case .failure = wired {
+            state.withLock { $0.shares[successor.channel]?.inUse += successor.slots }
+        }
+        successor.continuation.resume(returning: Admission(slots: successor.slots, wired: wired, since: since))
+    }
+
     func release(_ count: Int, of holder: Channel = .email) {
         guard count > 0 else { return }
         let channel = owner(of: holder)
@@ -156,7 +221,7 @@ final class HandOverSlots: Sendable {
             state.idleWaiters = []
             return (grants, idle)
         }
-        for (waiter, granted) in grants { waiter.continuation.resume(returning: granted) }
+        for (waiter, granted) in grants { waiter.continuation.resume(returning: Admission(slots: granted)) }
         for waiter in idle { waiter.resume() }
     }
 
@@ -167,7 +232,7 @@ final class HandOverSlots: Sendable {
             state.shares[channel]?.limit = min(count, capacity)
             return state.isClosed ? [] : state.shares[channel]?.grant() ?? []
         }
-        for (waiter, granted) in grants { waiter.continuation.resume(returning: granted) }
+        for (waiter, granted) in grants { waiter.continuation.resume(returning: Admission(slots: granted)) }
     }
 
     /// Lets nobody in any more; those who wait get 0.
@@ -179,7 +244,7 @@ final class HandOverSlots: Sendable {
                 return state.shares[channel]?.waiters ?? []
             }
         }
-        for waiter in waiters { waiter.continuation.resume(returning: 0) }
+        for waiter in waiters { waiter.continuation.resume(returning: Admission(slots: 0)) }
     }
 
     /// Returns true once no slot is in use, false when that took longer than `bound`.

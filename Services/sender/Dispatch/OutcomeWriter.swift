@@ -13,44 +13,6 @@ actor OutcomeWriter {
     /// How long the first outcome may wait for company: a write costs about the same for one as for twenty.
     private static let patience = Duration.milliseconds(2)
 
-    /// The machine says what a late answer may still change. What is taken back must have been written under the same
-    /// token. Claims change in key order, as in WIRE, so that two statements hardly ever wait for each other.
-    private static let settle = DayStatement { day in
-        """
-        WITH outcome AS MATERIALIZED (
-            SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bigint[],
-                                 $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[],
-                                 $12::text[])
-                   AS o(blast_id, recipient_no, attempt_no, state, fact, pause, code, enhanced, reply, token, event,
-                        provider)
-        ), settled AS (
-            UPDATE attempt\(day) a
-               SET state = o.state, fact = o.fact::smallint, settled_at = statement_timestamp(),
-                   reported_at = CASE WHEN $13 AND o.fact IS NOT NULL THEN statement_timestamp() END,
-                   next_at = clock_timestamp() + o.pause * interval '1 microsecond', provider = o.provider,
-                   smtp_code = o.code::smallint, enhanced_code = o.enhanced, reply = o.reply
-              FROM outcome o
-             WHERE a.blast_id = o.blast_id AND a.recipient_no = o.recipient_no AND a.attempt_no = o.attempt_no
-               AND (o.token IS NULL OR a.lease_token = o.token::uuid)
-               AND \(AttemptMachine.admits(oneOf: Settlement.events, named: "o.event", "a"))
-            RETURNING a.district_id, a.address_hash, a.content_hash, a.blast_id, a.recipient_no, o.event
-        ), confirmed AS (
-            UPDATE content_claim c
-               SET state = n.state,
-                   at = CASE WHEN c.state = n.state THEN c.at ELSE clock_timestamp() END
-              FROM (SELECT s.*, \(AttemptMachine.claim(oneOf: Settlement.events, named: "s.event")) AS state
-                      FROM settled s ORDER BY s.district_id, s.address_hash, s.content_hash OFFSET 0) n
-             WHERE c.district_id = n.district_id AND c.address_hash = n.address_hash
-               AND c.content_hash = n.content_hash AND c.blast_id = n.blast_id AND c.recipient_no = n.recipient_no
-        ), report AS (
-            INSERT INTO attempt_report (blast_ids, recipient_nos, attempt_nos) SELECT $1, $2, $3 WHERE $13
-            RETURNING report_id
-        )
-        SELECT count(*) AS settled, statement_timestamp() AS settled_at, (SELECT report_id FROM report) AS report_id
-          FROM settled
-        """
-    }
-
     private struct Entry {
         let settlement: Settlement
         /// Nil for what was taken back, of which there is no news.
@@ -65,15 +27,6 @@ actor OutcomeWriter {
         var isWriting = false
         /// Somebody will look when `patience` is over.
         var isTimed = false
-    }
-
-    /// What a write did.
-    struct Written: Sendable {
-        /// How many attempts changed.
-        let settled: Int
-        let settledAtMicroseconds: Int64
-        /// Answers for the facts of the batch, when they count as reported.
-        let report: Int64?
     }
 
     private let database: PostgresPool
@@ -132,9 +85,11 @@ actor OutcomeWriter {
     private func writePending() async {
         repeat {
             let batch = takeBatch()
-            let written = await write(batch)
+            let successor = successor(of: batch)
+            let (written, entered) = await write(batch, before: successor)
             for channel in Channel.allCases {
-                slots.release(batch.count { $0.settlement.channel == channel }, of: channel)
+                let taken = successor?.channel == channel ? entered : 0
+                slots.release(batch.count { $0.settlement.channel == channel } - taken, of: channel)
             }
             for entry in batch { entry.finished() }
             await report(batch, written)
@@ -155,24 +110,51 @@ actor OutcomeWriter {
         }
     }
 
-    private func write(_ batch: [Entry]) async -> Written {
+    /// A lane whose messages are to have the slots of the batch.
+    private func successor(of batch: [Entry]) -> Successor? {
+        guard let day = batch.first?.day, batch.allSatisfy({ $0.settlement.event == .accepted }) else { return nil }
+        for channel in Channel.allCases {
+            let freed = batch.count { $0.settlement.channel == channel }
+            if let found = slots.succeed(upTo: freed, of: channel, where: { DayStatement.day(of: $0.blast) == day }) {
+                return found
+            }
+        }
+        return nil
+    }
+
+    /// - Returns: and how many slots of the batch have been taken over.
+    private func write(_ batch: [Entry], before successor: Successor?) async -> (OutcomeStatement.Written, Int) {
         let outage = OutageLog("writing outcomes", logger: logger)
         var backoff = Backoff(initial: .milliseconds(50), maximum: .seconds(2))
+        var successor = successor
         while true {
+            let reports = await reporter?.isOpen == true && batch.contains { $0.settlement.fact != nil }
+            let statement = OutcomeStatement(batch: batch.map(\.settlement), reports: reports)
+            let began = ContinuousClock.now
             do {
-                let reports = await reporter?.isOpen == true && batch.contains { $0.settlement.fact != nil }
-                let written = try await Self.write(batch.map(\.settlement), reports: reports, database)
-                outage.worked()
-                return written
+                guard let next = successor else {
+                    let written = try await statement.write(database)
+                    outage.worked()
+                    return (written, 0)
+                }
+                let (written, result) = try await statement.write(database, before: next.offer)
+                slots.admit(next, .success(result), since: began)
+                return (written, next.slots)
             } catch {
                 outage.failed(error)
-                try? await Task.sleep(for: backoff.next())
+                if let next = successor {
+                    // The outcomes alone may well be written.
+                    slots.admit(next, .failure(error), since: began)
+                    successor = nil
+                } else {
+                    try? await Task.sleep(for: backoff.next())
+                }
             }
         }
     }
 
     /// When an outcome changed nothing, only the rows can say which: they are taken back.
-    private func report(_ batch: [Entry], _ written: Written) async {
+    private func report(_ batch: [Entry], _ written: OutcomeStatement.Written) async {
         guard let number = written.report, written.settled == batch.count else { return }
         let facts = batch.compactMap { entry in
             entry.wired.flatMap {
@@ -180,34 +162,5 @@ actor OutcomeWriter {
             }
         }
         await reporter?.publish(OutcomeReporter.Report(number: number, facts: facts))
-    }
-
-    /// - Parameters:
-    ///   - batch: of blasts of one day.
-    ///   - reports: the facts count as reported, and the caller publishes them.
-    @discardableResult
-    static func write(
-        _ batch: [Settlement], reports: Bool = false, _ database: PostgresPool
-    ) async throws -> Written {
-        guard let first = batch.first else { return Written(settled: 0, settledAtMicroseconds: 0, report: nil) }
-        let rows = try await database.query(
-            settle(first.delivery.blast),
-            [
-                .uuidArray(batch.map(\.delivery.blast)),
-                .int4Array(batch.map(\.delivery.recipientNumber)),
-                .int4Array(batch.map(\.attempt)),
-                .textArray(batch.map(\.state.rawValue)),
-                .int8OptionalArray(batch.map { $0.fact.map { Int64($0.rawValue) } }),
-                .int8OptionalArray(batch.map { $0.retryAfter?.wholeMicroseconds }),
-                .int8OptionalArray(batch.map { $0.code.map(Int64.init) }),
-                .textArray(batch.map(\.enhancedCode)),
-                .textArray(batch.map { Optional($0.reply) }),
-                .textArray(batch.map { $0.token?.description }), .textArray(batch.map(\.event.rawValue)),
-                .textArray(batch.map(\.provider)), .bool(reports),
-            ])
-        guard let row = rows.first else { throw PostgresError(.decoding, message: "the outcomes gave no answer") }
-        return Written(
-            settled: Int(try row.int("settled")), settledAtMicroseconds: try row.timestampMicroseconds("settled_at"),
-            report: try row.optionalInt("report_id"))
     }
 }

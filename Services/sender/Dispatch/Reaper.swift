@@ -14,7 +14,7 @@ struct Reaper: Sendable {
     /// Added to the longest time in which an answer may come.
     private static let answerMargin = Duration.seconds(60)
 
-    /// The claim counts as handed over, because the message may have been.
+    /// The claim stays, because the message may have been handed over.
     static let abandon = """
         WITH lost AS MATERIALIZED (
             SELECT a.blast_id, a.recipient_no, a.attempt_no
@@ -33,18 +33,7 @@ struct Reaper: Sendable {
                    reply = 'the sender stopped before it wrote down an answer'
               FROM lost l
              WHERE a.blast_id = l.blast_id AND a.recipient_no = l.recipient_no AND a.attempt_no = l.attempt_no
-            RETURNING a.district_id, a.address_hash, a.content_hash, a.blast_id, a.recipient_no
-        ), claim AS MATERIALIZED (
-            SELECT c.district_id, c.address_hash, c.content_hash
-              FROM doubted d JOIN content_claim c USING (district_id, address_hash, content_hash)
-             WHERE c.blast_id = d.blast_id AND c.recipient_no = d.recipient_no AND c.state = 'reserved'
-             ORDER BY c.district_id, c.address_hash, c.content_hash
-               FOR UPDATE OF c
-        ), held AS (
-            UPDATE content_claim c SET state = 'handed_over', at = clock_timestamp()
-              FROM claim n
-             WHERE c.district_id = n.district_id AND c.address_hash = n.address_hash
-               AND c.content_hash = n.content_hash
+            RETURNING a.recipient_no
         )
         SELECT count(*) AS n FROM doubted
         """
@@ -120,8 +109,7 @@ struct Reaper: Sendable {
              ORDER BY c.district_id, c.address_hash, c.content_hash
                FOR UPDATE OF c
         ), released AS (
-            UPDATE content_claim c SET state = 'released', at = clock_timestamp()
-              FROM claim n
+            DELETE FROM content_claim c USING claim n
              WHERE c.district_id = n.district_id AND c.address_hash = n.address_hash
                AND c.content_hash = n.content_hash
         )

@@ -59,7 +59,7 @@ struct Wire: Sendable {
         try result(await connection.query(Self.statement(of: entries, blast), parameters(entries, blast, token)))
     }
 
-    private func parameters(_ entries: [WireEntry], _ blast: BlastID, _ token: LeaseToken) -> [PostgresParameter] {
+    func parameters(_ entries: [WireEntry], _ blast: BlastID, _ token: LeaseToken) -> [PostgresParameter] {
         [
             .uuid(blast), token.parameter, .int(leaseMargin.wholeMicroseconds),
             .int(guardFreshness.wholeMicroseconds), .int4Array(entries.map(\.recipientNumber)),
@@ -71,9 +71,9 @@ struct Wire: Sendable {
         ]
     }
 
-    private func result(_ rows: PostgresRows) throws -> WireResult {
-        guard let first = rows.first else { return .notSending }
-        guard try first.bool("lease_live") else { return .leaseLost }
+    func result(_ rows: PostgresRows) throws -> WireResult {
+        guard let first = rows.first, let isLeaseLive = try first.optionalBool("lease_live") else { return .notSending }
+        guard isLeaseLive else { return .leaseLost }
         let wireAt = try first.timestampMicroseconds("wire_at")
         guard try first.bool("open") else { return try first.bool("paused") ? .paused : .guardStale }
         var verdicts: [WireVerdict] = []

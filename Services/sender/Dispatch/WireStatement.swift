@@ -15,19 +15,30 @@ extension Wire {
     /// 12 blocked_complaint, 13 blocked_invalid, 16 cancelled.
     ///
     /// The content claim is decided by the unique row, never by what was read before: a loser that reads the winner as
-    /// handed over is a duplicate, any other loser is put back and asks again. Claims are taken in key order, so that
-    /// two windows cannot wait for each other.
+    /// handed over is a duplicate, any other loser is put back and asks again. Whether it was, its attempt says, which is
+    /// asked only here. It may be read as it was when this statement began, therefore only a claim that is itself older
+    /// than the window changes hands. Claims are taken in key order, so that two windows cannot wait for each other.
     static func statement(of entries: [WireEntry], _ blast: BlastID) -> String {
         entries.contains { $0.attempt > 1 } ? following(blast) : first(blast)
     }
 
     /// For recipients who were not tried before.
-    private static let first = DayStatement { text(day: $0, follows: false) }
-    private static let following = DayStatement { text(day: $0, follows: true) }
+    private static let first = DayStatement { parts(day: $0, follows: false).text }
+    private static let following = DayStatement { parts(day: $0, follows: true).text }
 
-    private static func text(day: String, follows: Bool) -> String {
+    static func parts(day: String, follows: Bool = false) -> StatementParts {
+        StatementParts(with: with(day: day, follows: follows), answer: answer)
+    }
+
+    private static let answer = """
+        SELECT g.lease_live, g.paused, EXISTS (SELECT FROM passage) AS open, statement_timestamp() AS wire_at,
+               i.recipient_no, i.attempt_no, i.state, i.fact
+          FROM gate g LEFT JOIN inserted i ON true
         """
-        WITH gate AS MATERIALIZED (
+
+    private static func with(day: String, follows: Bool) -> String {
+        """
+        gate AS MATERIALIZED (
             SELECT b.district_id, b.category, b.class, b.content_window, b.class = 'emergency' AS emergency,
                    b.class = 'emergency' OR b.parent_blast_id IS NOT NULL AS claimless,
                    \(BlastGate.endReason) AS ended,
@@ -78,32 +89,34 @@ extension Wire {
              \(follows ? "WHERE e.attempt_no = 1 OR e.recipient_no IN (SELECT t.recipient_no FROM taken t)" : "")
         ), claimed AS (
             INSERT INTO content_claim AS c
-                   (district_id, address_hash, content_hash, state, blast_id, recipient_no, at)
-            SELECT f.district_id, f.address_hash, f.content_hash, 'reserved', $1, f.recipient_no, clock_timestamp()
+                   (district_id, address_hash, content_hash, blast_id, recipient_no, at)
+            SELECT f.district_id, f.address_hash, f.content_hash, $1, f.recipient_no, clock_timestamp()
               FROM (SELECT DISTINCT ON (j.address_hash, j.content_hash) j.*
                       FROM judged j
                      WHERE j.stop IS NULL AND NOT j.exempt
                      ORDER BY j.address_hash, j.content_hash, j.recipient_no) f
             ON CONFLICT (district_id, address_hash, content_hash) DO UPDATE
-               SET state = 'reserved', blast_id = excluded.blast_id, recipient_no = excluded.recipient_no,
-                   at = excluded.at
-             WHERE c.state = 'released'
-                OR c.blast_id = excluded.blast_id AND c.recipient_no = excluded.recipient_no
-                OR c.state = 'handed_over' AND c.at <= clock_timestamp() - (SELECT g.content_window FROM gate g)
+               SET blast_id = excluded.blast_id, recipient_no = excluded.recipient_no, at = excluded.at
+             WHERE c.blast_id = excluded.blast_id AND c.recipient_no = excluded.recipient_no
+                OR c.at <= clock_timestamp() - (SELECT g.content_window FROM gate g)
+                   AND handed_over_at(c.blast_id, c.recipient_no, c.at)
+                       <= clock_timestamp() - (SELECT g.content_window FROM gate g)
             RETURNING c.address_hash, c.content_hash, c.recipient_no
         ), verdict AS (
             SELECT j.*, h.blast_id AS original_blast, h.recipient_no AS original_no,
                    CASE WHEN j.stop IS NOT NULL THEN 'stopped'
                         WHEN j.exempt OR k.recipient_no IS NOT NULL THEN 'wire'
-                        WHEN h.state = 'handed_over'
-                             AND h.at > clock_timestamp() - (SELECT g.content_window FROM gate g) THEN 'duplicate'
+                        WHEN h.handed_over_at > clock_timestamp() - (SELECT g.content_window FROM gate g)
+                             THEN 'duplicate'
                         ELSE 'requeued'
                    END AS outcome
               FROM judged j
               LEFT JOIN claimed k ON k.recipient_no = j.recipient_no AND k.address_hash = j.address_hash
                                  AND k.content_hash = j.content_hash
               LEFT JOIN LATERAL (
-                   SELECT c.* FROM content_claim c
+                   SELECT c.blast_id, c.recipient_no,
+                          handed_over_at(c.blast_id, c.recipient_no, c.at) AS handed_over_at
+                     FROM content_claim c
                     WHERE k.recipient_no IS NULL AND j.stop IS NULL AND NOT j.exempt
                       AND c.district_id = j.district_id AND c.address_hash = j.address_hash
                       AND c.content_hash = j.content_hash
@@ -129,9 +142,6 @@ extension Wire {
               FROM verdict v
             RETURNING recipient_no, attempt_no, state, fact
         )
-        SELECT g.lease_live, g.paused, EXISTS (SELECT FROM passage) AS open, statement_timestamp() AS wire_at,
-               i.recipient_no, i.attempt_no, i.state, i.fact
-          FROM gate g LEFT JOIN inserted i ON true
         """
     }
 

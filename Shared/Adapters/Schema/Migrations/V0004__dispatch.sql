@@ -89,12 +89,13 @@ CREATE TABLE send_rate (
 ) WITH (fillfactor = 20);
 GRANT SELECT, INSERT, UPDATE, DELETE ON send_rate TO rollcall_dispatch;
 
--- Who handed over this content to this address last (I-14, K-02). Taken in the statement that inserts the attempt.
+-- Who hands over, or handed over, this content to this address (I-14, K-02): one row per content and address. Taken in
+-- the statement that inserts the attempt, gone with the answer that the message was not taken; which of the two it is,
+-- the attempt says.
 CREATE TABLE content_claim (
     district_id bigint NOT NULL,
     address_hash bytea NOT NULL,
     content_hash bytea NOT NULL,
-    state text NOT NULL CHECK (state IN ('reserved', 'handed_over', 'released')),
     blast_id uuid NOT NULL,
     recipient_no int NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -103,3 +104,16 @@ CREATE TABLE content_claim (
 SELECT protect_tenant_table('content_claim', '{}', '{rollcall_dispatch,rollcall_guard}');
 GRANT SELECT, INSERT, UPDATE, DELETE ON content_claim TO rollcall_dispatch;
 GRANT SELECT ON content_claim TO rollcall_guard;
+-- When the holder of a claim handed over; null while it is on the wire, the time of the claim when nothing is left of
+-- its attempts. What was found out later went out at the latest when the longest smtp.dot.deadline ended.
+CREATE FUNCTION handed_over_at(holder_blast uuid, holder_no int, claimed_at timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
+    SELECT CASE WHEN bool_or(a.state = 'wire') THEN NULL
+                ELSE coalesce(max(CASE WHEN a.state IN ('accepted', 'in_doubt') THEN a.settled_at
+                                       ELSE a.wire_at + interval '5 minutes' END), claimed_at) END
+      FROM attempt a
+     WHERE a.blast_id = holder_blast AND a.recipient_no = holder_no
+       AND a.state IN ('wire', 'accepted', 'in_doubt', 'resolved_sent', 'unknown', 'resend')
+$$;
+REVOKE ALL ON FUNCTION handed_over_at FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION handed_over_at TO rollcall_dispatch, rollcall_guard;

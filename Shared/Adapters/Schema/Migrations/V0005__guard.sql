@@ -137,11 +137,13 @@ LANGUAGE sql STABLE AS $$
                                    WHERE d.blast_id = wanted AND d.recipient_no = e.recipient_no OFFSET 0)
                 ORDER BY e.recipient_no LIMIT 1) earlier ON true
           LEFT JOIN LATERAL (
-               SELECT h.blast_id, h.recipient_no, h.at FROM content_claim h
+               SELECT h.blast_id, h.recipient_no, handed_over.at
+                 FROM content_claim h
+                CROSS JOIN LATERAL handed_over_at(h.blast_id, h.recipient_no, h.at) AS handed_over (at)
                 WHERE b.class <> 'emergency' AND b.parent_blast_id IS NULL AND h.district_id = b.district_id
                   AND h.address_hash = r.address_hash AND h.content_hash = common_content
-                  AND h.state = 'handed_over' AND h.blast_id <> b.blast_id
-                  AND h.at > clock_timestamp() - b.content_window LIMIT 1) claim ON true
+                  AND h.blast_id <> b.blast_id
+                  AND handed_over.at > clock_timestamp() - b.content_window LIMIT 1) claim ON true
          WHERE b.blast_id = wanted AND r.blast_id = wanted
     ), decided AS (
         SELECT *, CASE
@@ -206,14 +208,15 @@ $$;
 CREATE FUNCTION dry_run_claims(wanted uuid, recipients int[], contents bytea[])
 RETURNS TABLE (recipient_no int, original_blast_id uuid, original_recipient_no int, at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
-    SELECT r.recipient_no, h.blast_id, h.recipient_no, h.at
+    SELECT r.recipient_no, h.blast_id, h.recipient_no, handed_over.at
       FROM unnest(recipients, contents) AS u (no, content)
       JOIN blast b ON b.blast_id = wanted AND b.district_id = current_district()
                   AND b.class <> 'emergency' AND b.parent_blast_id IS NULL
       JOIN recipient r ON r.blast_id = wanted AND r.recipient_no = u.no
       JOIN content_claim h ON h.district_id = b.district_id AND h.address_hash = r.address_hash
                           AND h.content_hash = u.content
-     WHERE h.state = 'handed_over' AND h.blast_id <> wanted AND h.at > clock_timestamp() - b.content_window
+     CROSS JOIN LATERAL handed_over_at(h.blast_id, h.recipient_no, h.at) AS handed_over (at)
+     WHERE h.blast_id <> wanted AND handed_over.at > clock_timestamp() - b.content_window
 $$;
 REVOKE ALL ON FUNCTION dry_run_screening, dry_run_claims FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dry_run_screening, dry_run_claims TO rollcall_intake;
