@@ -1,6 +1,5 @@
 import Kafka
 import Logging
-import NIOCore
 import NIOPosix
 import Postgres
 import Runtime
@@ -80,7 +79,8 @@ struct DispatchAssembly {
                     return false
                 },
                 Self.dispatcher(
-                    context, configuration, deliveries, relays, rates, lease, slots, reporter, metrics, eventLoop),
+                    context, configuration, deliveries, relays, rates, lease, slots, reporter, metrics,
+                    EventLoopExecutor(eventLoop)),
             ]
     }
 
@@ -140,10 +140,10 @@ struct DispatchAssembly {
     private static func dispatcher(
         _ context: ProgramContext, _ configuration: SenderConfiguration, _ database: PostgresPool,
         _ relays: Relays, _ rates: SendRates, _ lease: SenderLease, _ slots: HandOverSlots,
-        _ reporter: OutcomeReporter, _ metrics: SenderMetrics, _ eventLoop: any EventLoop
+        _ reporter: OutcomeReporter, _ metrics: SenderMetrics, _ executor: EventLoopExecutor
     ) -> Dispatcher {
         let writer = OutcomeWriter(
-            database: database, slots: slots, reporter: reporter, logger: context.logger, eventLoop: eventLoop)
+            database: database, slots: slots, reporter: reporter, logger: context.logger, executor: executor)
         context.readiness.add("smtp") {
             if !relays.isUsable {
                 throw NotReady(reason: "no relay can be used: " + relays.troubled.joined(separator: ", "))
@@ -151,8 +151,7 @@ struct DispatchAssembly {
         }
         let handOver = HandOver(
             relays: relays, writer: writer, schedule: configuration.schedule,
-            dotDeadline: configuration.dotDeadline, rates: rates, metrics: metrics,
-            executor: EventLoopExecutor(eventLoop))
+            dotDeadline: configuration.dotDeadline, rates: rates, metrics: metrics, executor: executor)
         return Dispatcher(
             configuration: configuration, lease: lease, queue: ChunkQueue(database: database),
             retries: RetryQueue(database: database, guardFreshness: configuration.guardFreshness),

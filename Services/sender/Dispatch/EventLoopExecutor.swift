@@ -1,4 +1,5 @@
 import NIOCore
+import NIOPosix
 import Synchronization
 
 /// Runs tasks on the event loop that their connections live on, so that a message changes threads when it is handed over
@@ -14,8 +15,16 @@ final class EventLoopExecutor: TaskExecutor {
     private let eventLoop: any EventLoop
     private let state = Mutex(State())
 
+    /// On some event loop of the process.
+    static let shared = EventLoopExecutor(MultiThreadedEventLoopGroup.singleton.next())
+
     init(_ eventLoop: any EventLoop) {
         self.eventLoop = eventLoop
+    }
+
+    /// Calls `work` on the event loop after a while; it must not block either.
+    func schedule(after delay: Duration, _ work: @escaping @Sendable () -> Void) {
+        eventLoop.scheduleTask(in: TimeAmount(delay), work)
     }
 
     func enqueue(_ job: consuming ExecutorJob) {

@@ -1,7 +1,5 @@
 import Delivery
 import Logging
-import NIOCore
-import NIOPosix
 import Postgres
 import Runtime
 import Synchronization
@@ -13,7 +11,7 @@ import Synchronization
 actor OutcomeWriter {
     private static let batchMax = 500
     /// How long the first outcome may wait for company: a write costs about the same for one as for twenty.
-    private static let patience = TimeAmount.milliseconds(2)
+    private static let patience = Duration.milliseconds(2)
 
     private struct Entry {
         let settlement: Settlement
@@ -35,22 +33,22 @@ actor OutcomeWriter {
     private let slots: HandOverSlots
     private let reporter: OutcomeReporter?
     private let logger: Logger
-    /// Keeps the time of those who wait: its thread is awake for them anyway.
-    private let eventLoop: any EventLoop
+    private let executor: EventLoopExecutor
     private let arrivals = Mutex(Arrivals())
 
     /// - Parameters:
     ///   - reporter: publishes facts as soon as they are committed; without it all are left to their rows.
-    ///   - eventLoop: where most outcomes come from.
+    ///   - executor: where most outcomes come from, so that its thread is awake anyway. Writes are prepared there and
+    ///     never stand in line behind messages being composed.
     init(
         database: PostgresPool, slots: HandOverSlots, reporter: OutcomeReporter?, logger: Logger,
-        eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        executor: EventLoopExecutor = .shared
     ) {
         self.database = database
         self.reporter = reporter
         self.slots = slots
         self.logger = logger
-        self.eventLoop = eventLoop
+        self.executor = executor
     }
 
     /// Returns once the outcome is committed and its slot given back.
@@ -80,8 +78,8 @@ actor OutcomeWriter {
             arrivals.isTimed = true
             return (false, true)
         }
-        if isDue { Task { await writePending() } }
-        if isFirst { eventLoop.scheduleTask(in: Self.patience) { self.look(isLate: true) { $0.isTimed = false } } }
+        if isDue { Task(executorPreference: executor) { await self.writePending() } }
+        if isFirst { executor.schedule(after: Self.patience) { self.look(isLate: true) { $0.isTimed = false } } }
     }
 
     private func writePending() async {

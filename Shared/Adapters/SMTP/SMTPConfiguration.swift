@@ -20,7 +20,7 @@ public struct SMTPConfiguration: Sendable {
     public var idleTimeout: Duration = .seconds(60)
     public var maxConnections: Int = 10
     /// After so many messages a connection is replaced, which spreads load behind a balancer.
-    public var maxMessagesPerConnection: Int = 100
+    public var maxMessagesPerConnection: Int = 1000
 
     public init(host: String, port: Int, heloName: String) {
         self.host = host
