@@ -13,11 +13,22 @@ struct OutcomeStatement {
         let report: Int64?
     }
 
-    private static let parameterCount = 13
-    private static let alone = DayStatement { parts(day: $0).text }
-    private static let beforeWire = DayStatement {
-        parts(day: $0).text(beside: Wire.parts(day: $0), after: parameterCount)
+    /// The same with and without a release of claims, which few batches need.
+    private struct Texts: Sendable {
+        let alone: DayStatement
+        let beforeWire: DayStatement
+
+        init(releases: Bool) {
+            alone = DayStatement { parts(day: $0, releases: releases).text }
+            beforeWire = DayStatement {
+                parts(day: $0, releases: releases).text(beside: Wire.parts(day: $0), after: parameterCount)
+            }
+        }
     }
+
+    private static let parameterCount = 13
+    private static let ordinary = Texts(releases: false)
+    private static let releasing = Texts(releases: true)
 
     /// Of blasts of one day.
     let batch: [Settlement]
@@ -27,7 +38,7 @@ struct OutcomeStatement {
     @discardableResult
     func write(_ database: PostgresPool) async throws -> Written {
         guard let first = batch.first else { return Written(settled: 0, settledAtMicroseconds: 0, report: nil) }
-        return try written(await database.query(Self.alone(first.delivery.blast), parameters))
+        return try written(await database.query(texts.alone(first.delivery.blast), parameters))
     }
 
     /// With WIRE of the offered messages in the same statement, so that they take over the slots of the batch in one
@@ -36,9 +47,13 @@ struct OutcomeStatement {
     /// - Parameter offer: first attempts of a blast of the same day.
     func write(_ database: PostgresPool, before offer: WireOffer) async throws -> (Written, WireResult) {
         let rows = try await database.query(
-            Self.beforeWire(offer.blast),
+            texts.beforeWire(offer.blast),
             parameters + offer.wire.parameters(offer.prepared.map(\.entry), offer.blast, offer.token))
         return (try written(rows), try offer.wire.result(rows))
+    }
+
+    private var texts: Texts {
+        batch.contains { AttemptMachine.result(of: $0.event)?.claim == .released } ? Self.releasing : Self.ordinary
     }
 
     private var parameters: [PostgresParameter] {
@@ -64,8 +79,8 @@ struct OutcomeStatement {
             report: try row.optionalInt("report_id"))
     }
 
-    private static func parts(day: String) -> StatementParts {
-        StatementParts(with: with(day: day), answer: answer)
+    private static func parts(day: String, releases: Bool) -> StatementParts {
+        StatementParts(with: with(day: day) + (releases ? released : ""), answer: answer)
     }
 
     private static let answer = """
@@ -74,11 +89,10 @@ struct OutcomeStatement {
         """
 
     /// The machine says what a late answer may still change. What is taken back must have been written under the same
-    /// token. An accepted message leaves its claim alone: the attempt says that it was handed over. Claims are released
-    /// in key order, as in WIRE, so that two statements hardly ever wait for each other.
+    /// token.
     private static func with(day: String) -> String {
         """
-        outcome AS MATERIALIZED (
+        outcome AS (
             SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::bigint[], $6::bigint[],
                                  $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[],
                                  $12::text[])
@@ -95,17 +109,23 @@ struct OutcomeStatement {
                AND (o.token IS NULL OR a.lease_token = o.token::uuid)
                AND \(AttemptMachine.admits(oneOf: Settlement.events, named: "o.event", "a"))
             RETURNING a.district_id, a.address_hash, a.content_hash, a.blast_id, a.recipient_no, o.event
-        ), released AS (
-            DELETE FROM content_claim c
-             USING (SELECT s.* FROM settled s
-                     WHERE \(AttemptMachine.releases(oneOf: Settlement.events, named: "s.event"))
-                     ORDER BY s.district_id, s.address_hash, s.content_hash OFFSET 0) n
-             WHERE c.district_id = n.district_id AND c.address_hash = n.address_hash
-               AND c.content_hash = n.content_hash AND c.blast_id = n.blast_id AND c.recipient_no = n.recipient_no
         ), report AS (
             INSERT INTO attempt_report (blast_ids, recipient_nos, attempt_nos) SELECT $1, $2, $3 WHERE $13
             RETURNING report_id
         )
         """
     }
+
+    /// An accepted message leaves its claim alone: the attempt says that it was handed over. Claims are released in key
+    /// order, as in WIRE, so that two statements hardly ever wait for each other.
+    private static let released = """
+        , released AS (
+            DELETE FROM content_claim c
+             USING (SELECT s.* FROM settled s
+                     WHERE \(AttemptMachine.releases(oneOf: Settlement.events, named: "s.event"))
+                     ORDER BY s.district_id, s.address_hash, s.content_hash OFFSET 0) n
+             WHERE c.district_id = n.district_id AND c.address_hash = n.address_hash
+               AND c.content_hash = n.content_hash AND c.blast_id = n.blast_id AND c.recipient_no = n.recipient_no
+        )
+        """
 }

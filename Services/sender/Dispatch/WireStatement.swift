@@ -51,7 +51,7 @@ extension Wire {
              WHERE b.blast_id = $1 AND b.state = 'sending'
         ), passage AS MATERIALIZED (
             SELECT * FROM gate WHERE lease_live AND (ended IS NOT NULL OR NOT paused AND guard_fresh)
-        ), entry AS MATERIALIZED (
+        ), entry AS (
             SELECT * FROM unnest($5::int[], $6::int[], $7::int[], $8::bytea[], $9::bytea[], $10::bool[], $11::bigint[],
                                  $12::text[])
                    AS e(recipient_no, attempt_no, chunk_no, address_hash, content_hash, resend, fault, fault_reason)
@@ -83,7 +83,7 @@ extension Wire {
                    SELECT q.category FROM opt_out q
                     WHERE NOT g.emergency AND q.district_id = g.district_id AND q.address_hash = e.address_hash
                       AND q.category IN (g.category, '*') AND q.active
-                    ORDER BY q.category = '*' DESC LIMIT 1) o ON true
+                    ORDER BY q.category LIMIT 1) o ON true
               LEFT JOIN blacklist s
                    ON s.district_id = g.district_id AND s.address_hash = e.address_hash AND s.active
              \(follows ? "WHERE e.attempt_no = 1 OR e.recipient_no IN (SELECT t.recipient_no FROM taken t)" : "")

@@ -42,7 +42,7 @@ CREATE INDEX attempt_unreported ON attempt (blast_id, recipient_no) WHERE fact I
 CREATE INDEX attempt_due ON attempt (blast_id, next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX attempt_open ON attempt (blast_id, wire_at) WHERE state IN ('wire', 'in_doubt');
 CREATE INDEX attempt_unknown ON attempt (blast_id, recipient_no) WHERE state = 'unknown';
-INSERT INTO daily_table (name, storage, named_by) VALUES ('attempt', 'WITH (fillfactor = 70)', 'rollcall_dispatch');
+INSERT INTO daily_table (name, named_by) VALUES ('attempt', 'rollcall_dispatch');
 SELECT protect_tenant_table('attempt', '{rollcall_report}', '{rollcall_dispatch}');
 GRANT SELECT, INSERT, UPDATE ON attempt TO rollcall_dispatch;
 GRANT SELECT ON attempt TO rollcall_report;
@@ -100,7 +100,7 @@ CREATE TABLE content_claim (
     recipient_no int NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (district_id, address_hash, content_hash)
-) WITH (fillfactor = 70);
+);
 SELECT protect_tenant_table('content_claim', '{}', '{rollcall_dispatch,rollcall_guard}');
 GRANT SELECT, INSERT, UPDATE, DELETE ON content_claim TO rollcall_dispatch;
 GRANT SELECT ON content_claim TO rollcall_guard;
