@@ -50,8 +50,9 @@ import Testing
         }
     }
 
-    @Test func `a look at eight octets at once finds what octet by octet does, wherever it stands`() {
-        let line = Array("abcdefg.hijklmno\r\npq.r\r\nstuvwxyz0123456789\r\n".utf8)
+    @Test func `a look at many octets at once finds what octet by octet does, wherever it stands`() {
+        let line = Array(
+            ("abcdefg.hijklmno\r\npq.r\r\nstuvwxyz0123456789\r\n" + String(repeating: "x", count: 90) + "\r\n").utf8)
         let spoilers: [[UInt8]] = [
             [], [13], [10], [13, 10], [13, 10, 46], [10, 46], [46], [13, 13, 10], [13, 10, 10], [0xC3],
         ]

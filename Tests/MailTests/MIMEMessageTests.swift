@@ -113,6 +113,25 @@ import Testing
 }
 
 @Suite struct QuotedPrintableTests {
+    /// Wherever in a line it stands, among octets that stand for themselves.
+    @Test(arguments: [0x00, 0x1F, 0x20, 0x09, 0x2E, 0x3C, 0x3D, 0x3E, 0x46, 0x7E, 0x7F, 0x80, 0xFF] as [UInt8])
+    func `an octet at any place of a text reads back and leaves every line clean`(_ octet: UInt8) {
+        for place in 0...160 {
+            for count in [place, place + 1, 161] {
+                let text =
+                    Array(repeating: UInt8(ascii: "a"), count: place) + [octet]
+                    + Array(repeating: UInt8(ascii: "z"), count: count - place)
+                var encoded: [UInt8] = []
+                QuotedPrintable.append(text, to: &encoded)
+                #expect(QuotedPrintable.decode(encoded) == text, "\(place)")
+                for line in String(decoding: encoded, as: UTF8.self).split(separator: "\r\n") {
+                    #expect(line.utf8.count <= 76 && line.utf8.allSatisfy { (0x20..<0x7F).contains($0) || $0 == 0x09 })
+                    #expect(line.utf8.last != 0x20 && line.utf8.last != 0x09, "\(place)")
+                }
+            }
+        }
+    }
+
     static let samples = [
         "", "plain", "trailing space \nnext\t\n", "=3D=", "é" + String(repeating: "ü", count: 200), ".\n..\n.x",
         "From me\nFrom you", String(repeating: "x", count: 75) + ".yz", String(repeating: "x", count: 76),

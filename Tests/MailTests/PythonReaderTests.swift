@@ -78,7 +78,7 @@ struct PythonReaderTests {
         }
         QuotedPrintable.append(part, to: &encoded, continues: true)
         QuotedPrintable.endText(&encoded)
-        return .quotedPrintable(encoded)
+        return .encoded(about: encoded.count) { [encoded] in $0 += encoded }
     }
 
     private func make(

@@ -1,4 +1,5 @@
 import Delivery
+import Foundation
 import Signing
 import Testing
 
@@ -124,5 +125,20 @@ import Testing
     @Test func `moving text between subject and body changes the content hash`() {
         #expect(
             ContentHash.of(subject: "ab", text: "c", html: nil) != ContentHash.of(subject: "a", text: "bc", html: nil))
+    }
+}
+
+@Suite struct `Encodings of octets` {
+    @Test func `Base64URL is Foundation's base64 in the other alphabet, behind what is there already`() {
+        for count in 0...66 {
+            let octets = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 151 &+ 7) }
+            let standard = Data(octets).base64EncodedString()
+            let expected = standard.replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
+            #expect(Base64URL.encode(octets) == expected)
+            #expect(Base64URL.decode(expected) == octets)
+            var text = Array("before".utf8)
+            Base64URL.append(octets, to: &text)
+            #expect(text == Array("before".utf8) + Array(expected.utf8))
+        }
     }
 }

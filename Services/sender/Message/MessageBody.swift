@@ -1,3 +1,4 @@
+import Delivery
 import Mail
 
 /// What an HTML or a text body is made of once its template is cut up and its links are found.
@@ -113,23 +114,28 @@ struct MessageBody: Sendable {
 
     /// The body of one delivery.
     func filled(_ values: MergedValues, _ links: DeliveryLinks, _ document: BlastDocument) -> MIMEBody {
-        var result: [UInt8] = []
-        result.reserveCapacity(octets.count + octets.count / 4 + 2048)
+        let numbers = document.links
+        return .encoded(about: octets.count + octets.count / 4 + 2048) { append(values, links, numbers, to: &$0) }
+    }
+
+    private func append(
+        _ values: MergedValues, _ links: DeliveryLinks, _ numbers: [[UInt8]: Int16], to result: inout [UInt8]
+    ) {
         var line: [UInt8] = []
         line.reserveCapacity(1024)
         var address = 0
         for step in steps {
             switch step {
-            case .lines(let range): result += octets[range]
-            case .text(let range): line += octets[range]
-            case .value(let value): line += values[value]
+            case .lines(let range): result.append(octets.span.extracting(range))
+            case .text(let range): line.append(octets.span.extracting(range))
+            case .value(let value): values.with(value) { line.append($0) }
             case .personal(let link): links.append(link, to: &line)
             case .click(let number): links.appendClick(number, to: &line)
             case .openPixel: links.appendOpenPixel(to: &line)
             case .addressBegins: address = line.count
             case .addressEnds:
                 guard let destination = TrackedLinks.destination(line[address...], isTemplate: false),
-                    let number = document.links[destination]
+                    let number = numbers[destination]
                 else { continue }
                 line.removeSubrange(address...)
                 links.appendClick(number, to: &line)
@@ -139,6 +145,5 @@ struct MessageBody: Sendable {
             }
         }
         QuotedPrintable.endText(&result)
-        return .quotedPrintable(result)
     }
 }

@@ -81,11 +81,6 @@ struct MessageComposer: Sendable {
             return Self.failed(
                 .duplicate, "Same address as recipient \(original) of this blast; one message is enough.")
         }
-        let template: MessageTemplate
-        switch document.template {
-        case .success(let parsed): template = parsed
-        case .failure(let fault): return Self.failed(.notSent, "the template cannot be used: \(fault)")
-        }
         let delivery = DeliveryID(blast: document.blast, recipientNumber: recipient.number)
         let links = DeliveryLinks(
             publicURL: publicURLOctets, keys: keys, district: document.district, delivery: delivery)
@@ -99,6 +94,11 @@ struct MessageComposer: Sendable {
                     subject, text: outline.text?.filled(values, links, document),
                     html: outline.html?.filled(values, links, document), to: recipient, links, document,
                     unixSeconds: unixSeconds))
+        }
+        let template: MessageTemplate
+        switch document.template {
+        case .success(let parsed): template = parsed
+        case .failure(let fault): return Self.failed(.notSent, "the template cannot be used: \(fault)")
         }
         let rendered = template.render(MergeFields.values(of: recipient))
         let linked =

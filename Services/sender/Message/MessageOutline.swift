@@ -16,17 +16,17 @@ struct MessageOutline: Sendable {
         var values: [(end: Int, value: MergedValue)] = []
 
         func size(_ values: MergedValues) -> Int {
-            self.values.reduce(octets.count) { $0 + values[$1.value].count }
+            self.values.reduce(octets.count) { $0 + values.count(of: $1.value) }
         }
 
         func append(_ values: MergedValues, to content: inout ContentHash) {
             var start = 0
             for (end, value) in self.values {
-                content.append(octets[start..<end])
-                content.append(values[value][...])
+                content.append(octets.span.extracting(start..<end))
+                values.with(value) { content.append($0) }
                 start = end
             }
-            content.append(octets[start...])
+            content.append(octets.span.extracting(start...))
         }
     }
 
@@ -174,13 +174,29 @@ struct MessageOutline: Sendable {
 
 /// The merge values of one message, plain and escaped.
 struct MergedValues {
-    private let plain: [[UInt8]]
-    private let escaped: [[UInt8]]
+    private var octets: [UInt8] = []
+    private var ranges: [(plain: Range<Int>, escaped: Range<Int>)] = []
 
     init(_ texts: [[UInt8]]) {
-        plain = texts
-        escaped = texts.map { MarkupText.escape($0) }
+        ranges.reserveCapacity(texts.count)
+        for text in texts {
+            let plain = append(text)
+            ranges.append((plain, MarkupText.needsEscape(text) ? append(MarkupText.escape(text)) : plain))
+        }
     }
 
-    subscript(value: MergedValue) -> [UInt8] { value.isEscaped ? escaped[value.index] : plain[value.index] }
+    private mutating func append(_ text: [UInt8]) -> Range<Int> {
+        octets += text
+        return (octets.count - text.count)..<octets.count
+    }
+
+    private func range(of value: MergedValue) -> Range<Int> {
+        value.isEscaped ? ranges[value.index].escaped : ranges[value.index].plain
+    }
+
+    func count(of value: MergedValue) -> Int { range(of: value).count }
+
+    func with(_ value: MergedValue, _ body: (Span<UInt8>) -> Void) {
+        body(octets.span.extracting(range(of: value)))
+    }
 }

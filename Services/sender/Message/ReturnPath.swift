@@ -21,14 +21,9 @@ enum ReturnPath {
     private static func identity(of delivery: DeliveryID) -> [UInt8] {
         var octets: [UInt8] = []
         octets.reserveCapacity(28)
-        append(delivery.blast.high, 8, to: &octets)
-        append(delivery.blast.low, 8, to: &octets)
-        append(UInt64(UInt32(bitPattern: delivery.recipientNumber)), 4, to: &octets)
+        octets.append(number: delivery.blast.high)
+        octets.append(number: delivery.blast.low)
+        octets.append(number: delivery.recipientNumber)
         return octets
-    }
-
-    /// Big-endian.
-    private static func append(_ word: UInt64, _ count: UInt64, to octets: inout [UInt8]) {
-        for place in (0..<count).reversed() { octets.append(UInt8(truncatingIfNeeded: word >> (place * 8))) }
     }
 }

@@ -15,13 +15,15 @@ public enum Base64URL {
     public static func append(_ bytes: [UInt8], to text: inout [UInt8]) {
         let alphabet = alphabet
         var index = 0
-        while index + 2 < bytes.count {
-            let bits = Int(bytes[index]) << 16 | Int(bytes[index + 1]) << 8 | Int(bytes[index + 2])
-            text.append(alphabet[bits >> 18])
-            text.append(alphabet[bits >> 12 & 63])
-            text.append(alphabet[bits >> 6 & 63])
-            text.append(alphabet[bits & 63])
-            index += 3
+        text.append(addingCapacity: bytes.count / 3 * 4) { digits in
+            while index + 2 < bytes.count {
+                let bits = Int(bytes[index]) << 16 | Int(bytes[index + 1]) << 8 | Int(bytes[index + 2])
+                digits.append(alphabet[bits >> 18])
+                digits.append(alphabet[bits >> 12 & 63])
+                digits.append(alphabet[bits >> 6 & 63])
+                digits.append(alphabet[bits & 63])
+                index += 3
+            }
         }
         if index < bytes.count { appendDigits(of: Array(bytes[index...]), bits: 6, alphabet, to: &text) }
     }

@@ -1,4 +1,5 @@
 import Crypto
+import Delivery
 
 /// The form in which addresses are compared and published: HMAC-SHA-256 of the matching key under the district's own
 /// key, so that hashes of two districts cannot be compared and a topic reader cannot try addresses.
@@ -21,7 +22,7 @@ public struct ContentHash: Sendable {
         for part in [subject, text ?? "", html ?? ""] {
             let bytes = Array(part.utf8)
             hash.begin(octets: bytes.count)
-            hash.append(bytes[...])
+            hash.append(bytes.span)
         }
         return hash.finish()
     }
@@ -35,17 +36,14 @@ public struct ContentHash: Sendable {
         octets.append(UInt8(ascii: ":"))
     }
 
-    public mutating func append(_ piece: ArraySlice<UInt8>) { octets += piece }
+    public mutating func append(_ piece: Span<UInt8>) { octets.append(piece) }
 
     public func finish() -> [UInt8] { SHA256Digest.of(octets) }
 }
 
 public enum SHA256Digest {
     public static func of(_ bytes: [UInt8]) -> [UInt8] {
-        var digest: [UInt8] = []
-        digest.reserveCapacity(32)
-        for octet in SHA256.hash(data: bytes) { digest.append(octet) }
-        return digest
+        unsafe SHA256.hash(data: bytes).withUnsafeBytes { unsafe Array($0) }
     }
 }
 

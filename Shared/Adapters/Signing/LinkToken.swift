@@ -35,7 +35,7 @@ public struct TokenKeys: Sendable {
         bytes.reserveCapacity(1 + LinkToken.payloadSize + TokenMAC.size)
         bytes.append(current.number)
         token.append(to: &bytes)
-        current.key.append(of: bytes, to: &bytes)
+        current.key.append(to: &bytes)
         return bytes
     }
 
@@ -45,10 +45,10 @@ public struct TokenKeys: Sendable {
             bytes.count == 1 + LinkToken.payloadSize + TokenMAC.size, Base64URL.encode(bytes) == text,
             let key = keys[bytes[0]]
         else { return nil }
-        let signed = Array(bytes.dropLast(TokenMAC.size))
-        var expected: [UInt8] = []
-        key.append(of: signed, to: &expected)
-        let difference = zip(expected, bytes.suffix(TokenMAC.size)).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) }
+        let signed = bytes.dropLast(TokenMAC.size)
+        var expected = Array(signed)
+        key.append(to: &expected)
+        let difference = zip(expected, bytes).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) }
         guard difference == 0 else { return nil }
         return LinkToken(payload: Array(signed.dropFirst()))
     }
@@ -73,15 +73,12 @@ struct TokenMAC: Sendable {
         (self.inner, self.outer) = (inner, outer)
     }
 
-    func append(of bytes: [UInt8], to result: inout [UInt8]) {
+    /// Appends the MAC of the octets.
+    func append(to bytes: inout [UInt8]) {
         var (inner, outer) = (inner, outer)
         inner.update(data: bytes)
-        outer.update(data: Array(inner.finalize()))
-        var left = Self.size
-        for octet in outer.finalize() where left > 0 {
-            result.append(octet)
-            left -= 1
-        }
+        unsafe inner.finalize().withUnsafeBytes { unsafe outer.update(bufferPointer: $0) }
+        unsafe outer.finalize().withUnsafeBytes { unsafe bytes.append(contentsOf: $0.prefix(Self.size)) }
     }
 }
 
@@ -115,11 +112,11 @@ public struct LinkToken: Sendable, Hashable {
 
     func append(to bytes: inout [UInt8]) {
         bytes.append(purpose.rawValue)
-        Self.append(UInt64(bitPattern: district.number), 8, to: &bytes)
-        Self.append(delivery.blast.high, 8, to: &bytes)
-        Self.append(delivery.blast.low, 8, to: &bytes)
-        Self.append(UInt64(UInt32(bitPattern: delivery.recipientNumber)), 4, to: &bytes)
-        Self.append(UInt64(UInt16(bitPattern: link)), 2, to: &bytes)
+        bytes.append(number: district.number)
+        bytes.append(number: delivery.blast.high)
+        bytes.append(number: delivery.blast.low)
+        bytes.append(number: delivery.recipientNumber)
+        bytes.append(number: link)
     }
 
     init?(payload: [UInt8]) {
@@ -131,15 +128,6 @@ public struct LinkToken: Sendable, Hashable {
             blast: BlastID(high: number(9..<17), low: number(17..<25)),
             recipientNumber: Int32(bitPattern: UInt32(truncatingIfNeeded: number(25..<29))))
         link = Int16(bitPattern: UInt16(truncatingIfNeeded: number(29..<31)))
-    }
-
-    /// Big-endian.
-    private static func append(_ value: UInt64, _ count: Int, to bytes: inout [UInt8]) {
-        var shift = UInt64(count * 8)
-        while shift > 0 {
-            shift -= 8
-            bytes.append(UInt8(truncatingIfNeeded: value >> shift))
-        }
     }
 }
 

@@ -106,6 +106,7 @@ struct AddressParser {
     private mutating func parseDomain() throws(AddressFault) {
         guard position < octets.count else { throw .emptyDomain }
         guard octets[position] != UInt8(ascii: "[") else { throw .addressLiteral }
+        domain.reserveCapacity(octets.count - position)
         var labels = 0
         var lastIsNumber = false
         var start = position

@@ -12,39 +12,16 @@ public enum DotStuffing {
         return message.last == 0x0A ? message.dropLast(2) : message[...]
     }
 
-    /// Every CR and LF stands in a pair, and no line begins with a dot. Looks at eight octets at once where no line ends.
+    /// Every CR and LF stands in a pair, and no line begins with a dot. There is no branch for an octet, so that the
+    /// compiler can have many looked at at once.
     private static func needsNoChange(_ message: [UInt8]) -> Bool {
-        guard message.first != 0x2E else { return false }
-        let octets = unsafe message.span.bytes
-        let count = octets.byteCount
-        var index = 0
-        while index < count {
-            if index + 8 <= count {
-                let word = unsafe octets.unsafeLoadUnaligned(fromByteOffset: index, as: UInt64.self)
-                if !contains(0x0D, in: word), !contains(0x0A, in: word) {
-                    index += 8
-                    continue
-                }
-            }
-            let end = min(index + 8, count)
-            while index < end {
-                switch message[index] {
-                case 0x0D:
-                    guard index + 1 < count, message[index + 1] == 0x0A else { return false }
-                    if index + 2 < count, message[index + 2] == 0x2E { return false }
-                    index += 2
-                case 0x0A: return false
-                default: index += 1
-                }
-            }
+        guard message.first != 0x0A, message.first != 0x2E, message.last != 0x0D else { return false }
+        var faults: UInt8 = 0
+        for index in message.indices.dropLast() {
+            let (octet, next) = (message[index], message[index &+ 1])
+            faults |= ((octet == 0x0D) != (next == 0x0A) ? 1 : 0) | (octet == 0x0A && next == 0x2E ? 1 : 0)
         }
-        return true
-    }
-
-    private static func contains(_ octet: UInt8, in word: UInt64) -> Bool {
-        let ones: UInt64 = 0x0101_0101_0101_0101
-        let rest = word ^ (ones &* UInt64(octet))
-        return (rest &- ones) & ~rest & (ones << 7) != 0
+        return faults == 0
     }
 
     /// The same, octet by octet: the rule itself.

@@ -24,7 +24,7 @@ public struct HeaderFault: Error, Equatable, Sendable {
 /// in pairs), the C1 controls with U+0085, U+2028 and U+2029. It looks at octets, because CR LF is one Swift
 /// `Character` that character searches for either half do not find. Offending input is reported, never repaired.
 public func headerFault(in text: String) -> HeaderFault? {
-    headerFault(in: Array(text.utf8))
+    text.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7F } ? nil : headerFault(in: Array(text.utf8))
 }
 
 func headerFault(in octets: [UInt8]) -> HeaderFault? {

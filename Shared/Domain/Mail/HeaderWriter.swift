@@ -25,18 +25,33 @@ struct HeaderWriter {
         begin(name)
         if let display = mailbox.name, !display.isEmpty {
             appendPhrase(Array(display.utf8))
-            append(Array("<\(mailbox.address.wireForm)>".utf8)[...])
+            append("<", mailbox.address.wireForm, ">")
         } else {
-            append(Array(mailbox.address.wireForm.utf8)[...])
+            append("", mailbox.address.wireForm, "")
         }
         end()
     }
 
-    /// Values between which folding is allowed and that are known to be plain.
-    mutating func tokens(_ name: String, _ tokens: [[UInt8]]) {
+    /// A value of tokens that are known to be plain, between which folding is allowed.
+    mutating func field(_ name: String, tokens: (inout HeaderWriter) -> Void) {
         begin(name)
-        for token in tokens { append(token[...]) }
+        tokens(&self)
         end()
+    }
+
+    mutating func multipart(_ subtype: String, boundary: String) {
+        field("Content-Type") {
+            $0.append("multipart/", subtype, ";")
+            $0.append("boundary=\"", boundary, "\"")
+        }
+    }
+
+    /// A token of a field, in one piece.
+    mutating func append(_ opening: String, _ text: String, _ closing: String) {
+        beginToken(octets: opening.utf8.count + text.utf8.count + closing.utf8.count)
+        octets += opening.utf8
+        octets += text.utf8
+        octets += closing.utf8
     }
 
     /// Room for so many octets, so that a body can be appended without moving anything.
@@ -67,18 +82,23 @@ struct HeaderWriter {
     }
 
     private mutating func append(_ token: ArraySlice<UInt8>) {
-        if column + 1 + token.count > Self.foldAt, !isFirst {
+        beginToken(octets: token.count)
+        octets += token
+    }
+
+    private mutating func beginToken(octets count: Int) {
+        if column + 1 + count > Self.foldAt, !isFirst {
             end()
             column = 0
         }
         isFirst = false
         octets.append(0x20)
-        octets += token
-        column += 1 + token.count
+        column += 1 + count
     }
 
     /// Pieces separated by single spaces; further spaces stay with the piece after them.
     private mutating func appendTokens(of text: [UInt8]) {
+        if !text.isEmpty, column + 1 + text.count <= Self.foldAt { return append(text[...]) }
         var start = 0
         while start < text.count {
             let end = Self.endOfToken(in: text, from: start)

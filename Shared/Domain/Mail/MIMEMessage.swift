@@ -39,20 +39,20 @@ public enum MIMEFault: Error, Equatable, Sendable {
 /// A body of a message.
 public enum MIMEBody: Sendable {
     case text(String)
-    /// UTF-8 that `QuotedPrintable.append` has encoded already.
-    case quotedPrintable([UInt8])
+    /// What appends UTF-8 that `QuotedPrintable.append` encodes, about so many octets.
+    case encoded(about: Int, @Sendable (inout [UInt8]) -> Void)
 
     fileprivate var count: Int {
         switch self {
         case .text(let text): text.utf8.count * 9 / 8
-        case .quotedPrintable(let octets): octets.count
+        case .encoded(let count, _): count
         }
     }
 
     fileprivate func append(to octets: inout [UInt8]) {
         switch self {
         case .text(let text): QuotedPrintable.append(text, to: &octets)
-        case .quotedPrintable(let encoded): octets += encoded
+        case .encoded(_, let append): append(&octets)
         }
     }
 }
@@ -115,12 +115,12 @@ public struct MIMEMessage: Sendable {
         if let replyTo { headers.mailbox("Reply-To", replyTo) }
         headers.unstructured("Subject", subject)
         headers.unstructured("Date", MailDate.string(unixSeconds: date))
-        headers.tokens("Message-ID", [Array("<\(messageID)>".utf8)])
+        headers.field("Message-ID") { $0.append("<", messageID, ">") }
         if !unsubscribeURLs.isEmpty {
-            let last = unsubscribeURLs.count - 1
-            headers.tokens(
-                "List-Unsubscribe",
-                unsubscribeURLs.enumerated().map { Array("<\($0.element)>\($0.offset == last ? "" : ",")".utf8) })
+            headers.field("List-Unsubscribe") { field in
+                for url in unsubscribeURLs.dropLast() { field.append("<", url, ">,") }
+                field.append("<", unsubscribeURLs[unsubscribeURLs.count - 1], ">")
+            }
             if oneClickUnsubscribe {
                 headers.unstructured("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
             }
@@ -129,7 +129,7 @@ public struct MIMEMessage: Sendable {
         headers.unstructured("MIME-Version", "1.0")
         guard !attachments.isEmpty else { return try appendBody(to: &headers) }
         let boundary = "=_mixed." + boundary
-        headers.tokens("Content-Type", [Array("multipart/mixed;".utf8), Array("boundary=\"\(boundary)\"".utf8)])
+        headers.multipart("mixed", boundary: boundary)
         var octets = headers.finish() + Array("--\(boundary)\r\n".utf8)
         var inner = HeaderWriter()
         octets += try appendBody(to: &inner)
@@ -145,34 +145,44 @@ public struct MIMEMessage: Sendable {
         case (let text?, let html?):
             // `=_` cannot occur in quoted-printable, so no body can contain the boundary.
             let boundary = "=_" + boundary
-            headers.tokens(
-                "Content-Type", [Array("multipart/alternative;".utf8), Array("boundary=\"\(boundary)\"".utf8)])
+            headers.multipart("alternative", boundary: boundary)
             var octets = headers.finish()
-            for (subtype, body) in [("plain", text), ("html", html)] {
-                octets += "--\(boundary)\r\n".utf8
-                Self.appendPartHeaders(subtype, to: &octets)
-                body.append(to: &octets)
-                octets += "\r\n".utf8
-            }
-            octets += "--\(boundary)--\r\n".utf8
+            Self.appendDelimiter(boundary, "\r\n", to: &octets)
+            octets += Self.plainHeaders
+            text.append(to: &octets)
+            octets += "\r\n".utf8
+            Self.appendDelimiter(boundary, "\r\n", to: &octets)
+            octets += Self.htmlHeaders
+            html.append(to: &octets)
+            octets += "\r\n".utf8
+            Self.appendDelimiter(boundary, "--\r\n", to: &octets)
             return octets
-        case (let body?, nil): return single("plain", body, &headers)
-        case (nil, let body?): return single("html", body, &headers)
+        case (let body?, nil): return single(Self.plainHeaders, body, &headers)
+        case (nil, let body?): return single(Self.htmlHeaders, body, &headers)
         }
     }
 
-    private func single(_ subtype: String, _ body: MIMEBody, _ headers: inout HeaderWriter) -> [UInt8] {
+    private func single(_ partHeaders: [UInt8], _ body: MIMEBody, _ headers: inout HeaderWriter) -> [UInt8] {
         var octets = headers.take()
-        Self.appendPartHeaders(subtype, to: &octets)
+        octets += partHeaders
         body.append(to: &octets)
         // Before an attachment the last line end belongs to the boundary.
         if octets.last != 0x0A || !attachments.isEmpty { octets += [0x0D, 0x0A] }
         return octets
     }
 
-    private static func appendPartHeaders(_ subtype: String, to octets: inout [UInt8]) {
-        octets += "Content-Type: text/\(subtype); charset=utf-8\r\n".utf8
-        octets += "Content-Transfer-Encoding: quoted-printable\r\n\r\n".utf8
+    private static let plainHeaders = partHeaders("plain")
+    private static let htmlHeaders = partHeaders("html")
+
+    private static func appendDelimiter(_ boundary: String, _ end: String, to octets: inout [UInt8]) {
+        octets += "--".utf8
+        octets += boundary.utf8
+        octets += end.utf8
+    }
+
+    private static func partHeaders(_ subtype: String) -> [UInt8] {
+        let type = "Content-Type: text/\(subtype); charset=utf-8\r\n"
+        return Array((type + "Content-Transfer-Encoding: quoted-printable\r\n\r\n").utf8)
     }
 }
 
@@ -193,12 +203,14 @@ extension MIMEMessage {
         }
         for url in unsubscribeURLs { guard Self.isURL(url) else { throw .unsubscribeURL(url) } }
         for header in extraHeaders {
-            let name = Array(header.name.utf8)
+            let name = header.name.utf8
             guard (1...76).contains(name.count), name.allSatisfy({ (0x21...0x7E).contains($0) && $0 != 0x3A }) else {
                 throw .headerName(header.name)
             }
-            let lowered = name.map(ASCII.lowered)
-            guard !Self.ownHeaders.contains(where: { $0 == lowered }) else { throw .reservedHeader(header.name) }
+            let isOwn = Self.ownHeaders.contains {
+                $0.count == name.count && $0.elementsEqual(name.lazy.map(ASCII.lowered))
+            }
+            guard !isOwn else { throw .reservedHeader(header.name) }
             try check(header.name, header.value)
         }
     }
@@ -223,11 +235,10 @@ extension MIMEMessage {
     }
 
     private static func isURL(_ text: String) -> Bool {
-        let octets = Array(text.utf8)
-        guard octets.count <= HeaderWriter.longestToken,
+        guard text.utf8.count <= HeaderWriter.longestToken,
             text.utf8.starts(with: "https://".utf8) || text.utf8.starts(with: "http://".utf8)
                 || text.utf8.starts(with: "mailto:".utf8)
         else { return false }
-        return octets.allSatisfy { (0x21...0x7E).contains($0) && $0 != 0x3C && $0 != 0x3E && $0 != 0x2C }
+        return text.utf8.allSatisfy { (0x21...0x7E).contains($0) && $0 != 0x3C && $0 != 0x3E && $0 != 0x2C }
     }
 }

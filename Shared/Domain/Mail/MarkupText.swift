@@ -6,7 +6,7 @@ public enum MarkupText {
 
     /// The same of a text's octets.
     public static func escape(_ text: [UInt8]) -> [UInt8] {
-        guard text.contains(where: { reference(for: $0) != nil }) else { return text }
+        guard needsEscape(text) else { return text }
         var octets: [UInt8] = []
         octets.reserveCapacity(text.count + 32)
         for octet in text {
@@ -14,6 +14,9 @@ public enum MarkupText {
         }
         return octets
     }
+
+    /// Whether `escape` gives anything else than the text.
+    public static func needsEscape(_ text: [UInt8]) -> Bool { text.contains { reference(for: $0) != nil } }
 
     private static func reference(for octet: UInt8) -> String? {
         switch octet {

@@ -1,3 +1,5 @@
+import Delivery
+
 /// RFC 2045 §6.7 for text: lines of at most 76 octets, every line end CR LF.
 ///
 /// A dot or `From ` at the start of a line is encoded too, so that neither a transfer agent that stuffs dots wrongly
@@ -23,7 +25,7 @@ public enum QuotedPrintable {
             if column > 0 || !isRisky(input, at: index) {
                 let end = plainEnd(of: input, from: index, room: 75 - column)
                 if end > index {
-                    output += input[index..<end]
+                    output.append(input.span.extracting(index..<end))
                     column += end - index
                     index = end
                     continue
@@ -67,10 +69,21 @@ public enum QuotedPrintable {
     /// line end is left out, because there a space does not.
     private static func plainEnd(of input: [UInt8], from start: Int, room: Int) -> Int {
         let limit = min(start + room, input.count)
+        let octets = unsafe input.span.bytes
         var end = start
+        while end + 8 <= limit, arePlain(unsafe octets.unsafeLoadUnaligned(fromByteOffset: end, as: UInt64.self)) {
+            end += 8
+        }
         while end < limit, input[end] &- 0x20 < 0x5F, input[end] != 0x3D { end += 1 }
         if end > start, end == input.count || isLineEnd(input[end]) { end -= 1 }
         return end
+    }
+
+    /// Eight octets at once: none is above 0x7E or below 0x20, and none is `=`.
+    private static func arePlain(_ word: UInt64) -> Bool {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let (isLow, isDelete, isEqual) = (word &- ones &* 0x20, word &+ ones, (word ^ ones &* 0x3D) &- ones)
+        return (word | isLow | isDelete | isEqual) & ones << 7 == 0
     }
 
     private static func appendSoftBreak(to output: inout [UInt8]) {
