@@ -29,6 +29,22 @@ struct DispatchClaimTests {
         await rig.close()
     }
 
+    @Test func `I-14: who asks while the holder's answer is being written down never hands over`() async throws {
+        let rig = try await DispatchRig.make("answer_race")
+        let (holder, other) = (try await rig.blast(["a"]), try await rig.blast(["a"]))
+        for round in 0..<40 {
+            let entry = rig.entry(1, "a", content: SHA256Digest.of(Array("round \(round)".utf8)))
+            _ = try await rig.verdicts([entry], holder)
+            async let answered: Void = rig.settle(holder, 1, .accepted)
+            async let asked = rig.verdicts([entry], other)
+            let verdict = try #require(try await asked.first)
+            try await answered
+            #expect(verdict.state == .requeued || verdict.fact == .duplicate, "round \(round): \(verdict.state)")
+            _ = try await rig.owner.query("DELETE FROM attempt")
+        }
+        await rig.close()
+    }
+
     @Test func `windows that claim the same rows in opposite order do not wait for each other`() async throws {
         let rig = try await DispatchRig.make("order")
         let names = (0..<60).map { "a\($0)" }

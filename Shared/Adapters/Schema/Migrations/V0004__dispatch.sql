@@ -106,14 +106,15 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON content_claim TO rollcall_dispatch;
 GRANT SELECT ON content_claim TO rollcall_guard;
 -- When the holder of a claim handed over; null while it is on the wire, the time of the claim when nothing is left of
 -- its attempts. What was found out later went out at the latest when the longest smtp.dot.deadline ended.
+-- In plpgsql, which plans it once per session and not in every statement that meets a duplicate.
 CREATE FUNCTION handed_over_at(holder_blast uuid, holder_no int, claimed_at timestamptz) RETURNS timestamptz
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = rollcall, pg_temp AS $$ BEGIN RETURN (
     SELECT CASE WHEN bool_or(a.state = 'wire') THEN NULL
                 ELSE coalesce(max(CASE WHEN a.state IN ('accepted', 'in_doubt') THEN a.settled_at
                                        ELSE a.wire_at + interval '5 minutes' END), claimed_at) END
       FROM attempt a
      WHERE a.blast_id = holder_blast AND a.recipient_no = holder_no
        AND a.state IN ('wire', 'accepted', 'in_doubt', 'resolved_sent', 'unknown', 'resend')
-$$;
+); END $$;
 REVOKE ALL ON FUNCTION handed_over_at FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION handed_over_at TO rollcall_dispatch, rollcall_guard;
