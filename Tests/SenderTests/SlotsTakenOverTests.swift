@@ -36,6 +36,7 @@ struct SlotsTakenOverTests {
         let first = try await rig.blast(["a"])
         var second = try await rig.blast(["b"])
         var token = rig.lease
+        _ = try await rig.verdicts([rig.entry(1, "a")], first)
         switch obstacle {
         case .staleGuard: try await DispatchWireTests.makeGuardStale(rig)
         case .lostLease: token = LeaseToken(high: 1, low: 2)
@@ -45,7 +46,7 @@ struct SlotsTakenOverTests {
         case .refusal: break
         }
         let (admission, slots) = try await Self.exchange(
-            rig, first, obstacle == .refusal ? .rejected : .accepted, for: second, ["b"], token)
+            rig, first, obstacle == .refusal ? .rejected : .accepted, for: second, ["b"], token, isWired: true)
         #expect(admission.slots == 1)
         switch obstacle {
         case .staleGuard: #expect(try admission.wired?.get() == .guardStale)
