@@ -4,6 +4,7 @@ import Mail
 import Postgres
 import Runtime
 import SMTP
+import Synchronization
 import TestKit
 import Testing
 
@@ -112,16 +113,11 @@ struct SlotsTakenOverTests {
 
     @Test func `an emergency is the first to take slots over, and a lowered limit takes them away`() async throws {
         let slots = HandOverSlots(capacity: 2)
-        let wire = Wire(
-            database: PostgresPool(
-                PostgresConfiguration(
-                    host: "127.0.0.1", port: 1, database: "none", user: "none", password: "", applicationName: "none"),
-                size: 1),
-            leaseMargin: .zero, guardFreshness: .zero)
         func offer(_ number: UInt64) -> WireOffer {
             WireOffer(
                 prepared: [Self.prepared(1, "a"), Self.prepared(2, "b")], blast: BlastID(high: number, low: 0),
-                token: LeaseToken(high: 0, low: 0), wire: wire)
+                token: LeaseToken(high: 0, low: 0), wire: Self.nowhere
+            ) { _, _, _ in }
         }
         #expect(await slots.acquire(upTo: 2, isEmergency: false) == 2)
         async let general = slots.admission(upTo: 2, of: .email, isEmergency: false, offer: offer(1))
@@ -130,7 +126,7 @@ struct SlotsTakenOverTests {
         try await eventually("both wait") { slots.waiting == 2 }
         #expect(slots.succeed(upTo: 2, of: .email) { $0.blast.high == 1 } == nil, "nobody passes the first in line")
         let successor = try #require(slots.succeed(upTo: 1, of: .email) { _ in true })
-        #expect(successor.offer.blast.high == 2 && successor.offer.prepared.count == 1)
+        #expect(successor.parts.map(\.offer.blast.high) == [2] && successor.slots == 1)
         slots.admit(successor, .success(.paused), since: .now)
         #expect(await emergency.slots == 1)
         #expect(slots.inUse == 2)
@@ -140,6 +136,40 @@ struct SlotsTakenOverTests {
         #expect(await general.slots == 1)
         slots.release(1)
         #expect(slots.inUse == 0)
+    }
+
+    @Test func `lanes of one blast take slots over together, and each is told of its own messages`() async throws {
+        let slots = HandOverSlots(capacity: 4)
+        let begun = Mutex<[[Int32]]>([])
+        func offer(_ blast: UInt64, _ numbers: [Int32]) -> WireOffer {
+            WireOffer(
+                prepared: ArraySlice(numbers.map { Self.prepared($0, "a") }), blast: BlastID(high: blast, low: 0),
+                token: LeaseToken(high: 0, low: 0), wire: Self.nowhere
+            ) { verdicts, portion, _ in
+                #expect(portion.map(\.entry.recipientNumber) == verdicts.map(\.recipientNumber))
+                begun.withLock { $0.append(verdicts.map(\.recipientNumber)) }
+            }
+        }
+        #expect(await slots.acquire(upTo: 4, isEmergency: false) == 4)
+        async let first = slots.admission(upTo: 2, of: .email, isEmergency: false, offer: offer(1, [1, 2]))
+        try await eventually("one waits") { slots.waiting == 1 }
+        async let second = slots.admission(upTo: 3, of: .email, isEmergency: false, offer: offer(1, [3, 4, 5]))
+        try await eventually("two wait") { slots.waiting == 2 }
+        async let other = slots.admission(upTo: 1, of: .email, isEmergency: false, offer: offer(2, [9]))
+        try await eventually("three wait") { slots.waiting == 3 }
+        let successor = try #require(slots.succeed(upTo: 4, of: .email) { _ in true })
+        #expect(successor.prepared.map(\.entry.recipientNumber) == [1, 2, 3, 4])
+        let verdicts = (1...4).map {
+            WireVerdict(recipientNumber: $0, attempt: 1, state: .wire, fact: nil, wireAtMicroseconds: 0)
+        }
+        slots.admit(successor, .success(.decided(verdicts)), since: .now)
+        #expect(await first.slots == 2)
+        #expect(await second.slots == 2)
+        #expect(begun.withLock { $0 } == [[1, 2], [3, 4]])
+        #expect(slots.waiting == 1 && slots.inUse == 4, "another blast's messages go in a statement of their own")
+        slots.close()
+        #expect(await other.slots == 0)
+        slots.release(4)
     }
 
     /// The only slot's message has its outcome while a lane waits with messages to `names`.
@@ -154,7 +184,8 @@ struct SlotsTakenOverTests {
         let offer = WireOffer(
             prepared: ArraySlice(names.enumerated().map { prepared(Int32($0.offset + 1), $0.element) }), blast: second,
             token: token ?? rig.lease,
-            wire: Wire(database: rig.dispatch, leaseMargin: .seconds(1), guardFreshness: .seconds(10)))
+            wire: Wire(database: rig.dispatch, leaseMargin: .seconds(1), guardFreshness: .seconds(10))
+        ) { _, _, _ in }
         async let admission = slots.admission(upTo: names.count, of: .email, isEmergency: false, offer: offer)
         try await eventually("the lane waits") { slots.waiting == 1 }
         let delivery = DeliveryID(blast: first, recipientNumber: 1)
@@ -168,6 +199,13 @@ struct SlotsTakenOverTests {
         }
         return verdicts
     }
+
+    private static let nowhere = Wire(
+        database: PostgresPool(
+            PostgresConfiguration(
+                host: "127.0.0.1", port: 1, database: "none", user: "none", password: "", applicationName: "none"),
+            size: 1),
+        leaseMargin: .zero, guardFreshness: .zero)
 
     private static func prepared(_ number: Int32, _ name: String) -> Prepared {
         let message = ComposedMessage(

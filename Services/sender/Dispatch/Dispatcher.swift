@@ -14,7 +14,7 @@ import ServiceLifecycle
 /// found in doubt.
 struct Dispatcher: Service {
     enum Lane: String, CaseIterable, Sendable {
-        case emergency, first, second, retries
+        case emergency, first, second, third, retries
     }
 
     /// Why a lane lets go of a chunk before it is done.
@@ -191,13 +191,16 @@ struct Dispatcher: Service {
             if let pauseNeeded = relays.pauseNeeded, try await pause(for: pauseNeeded) { throw Interruption.stopping }
             let admission = await slots.admission(
                 upTo: rest.count, of: channel, isEmergency: chunk.isEmergency,
-                offer: WireOffer(prepared: rest, blast: chunk.blast, token: token, wire: wire))
+                offer: WireOffer(prepared: rest, blast: chunk.blast, token: token, wire: wire) {
+                    verdicts, portion, since in
+                    begin(verdicts, of: portion, document, since)
+                })
             let granted = admission.slots
             guard granted > 0 else {
                 if slots.isClosed { throw Interruption.stopping }
                 return false
             }
-            let portion = Array(rest.prefix(granted))
+            let portion = rest.prefix(granted)
             let result: WireResult
             do {
                 if let wired = admission.wired {
@@ -211,7 +214,7 @@ struct Dispatcher: Service {
             }
             switch result {
             case .decided(let verdicts):
-                begin(verdicts, of: portion, document, admission.since)
+                if admission.wired == nil { begin(verdicts, of: portion, document, admission.since) }
                 rest = rest.dropFirst(granted)
             case .guardStale:
                 slots.release(granted, of: channel)
@@ -304,7 +307,7 @@ struct Dispatcher: Service {
 
     /// Each of the prepared holds a slot.
     private func begin(
-        _ verdicts: [WireVerdict], of prepared: [Prepared], _ document: BlastDocument,
+        _ verdicts: [WireVerdict], of prepared: some Collection<Prepared>, _ document: BlastDocument,
         _ wiredAt: ContinuousClock.Instant
     ) {
         let byNumber = Dictionary(uniqueKeysWithValues: prepared.map { ($0.entry.recipientNumber, $0) })
@@ -332,7 +335,7 @@ struct Dispatcher: Service {
     /// Whether WIRE took effect is not known, but nothing was handed over: rows that stand are put back. Rows may even
     /// appear after that, as long as the lost connection's statement runs on: only a new token leaves those to the reaper.
     private func withdraw(
-        _ prepared: [Prepared], of blast: BlastID, _ token: LeaseToken, after error: any Error
+        _ prepared: some Sequence<Prepared>, of blast: BlastID, _ token: LeaseToken, after error: any Error
     ) async {
         await withDiscardingTaskGroup { group in
             for item in prepared {

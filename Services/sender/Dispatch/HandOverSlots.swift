@@ -1,33 +1,4 @@
-import Delivery
-import Runtime
 import Synchronization
-
-/// Messages that a lane wants to put on the wire as soon as there are slots for them.
-struct WireOffer: Sendable {
-    let prepared: ArraySlice<Prepared>
-    let blast: BlastID
-    let token: LeaseToken
-    let wire: Wire
-}
-
-/// What a lane got that asked for slots.
-struct Admission: Sendable {
-    /// How many of its messages hold one now; 0 when the process is stopping or the wait was too long.
-    let slots: Int
-    /// What WIRE said of them; nil when it is still to be written.
-    var wired: Result<WireResult, any Error>?
-    /// Before WIRE was written.
-    var since = ContinuousClock.now
-}
-
-/// A lane whose messages take over slots in the statement that frees them.
-struct Successor: Sendable {
-    /// Whose slots.
-    let channel: Channel
-    let slots: Int
-    let offer: WireOffer
-    fileprivate let continuation: CheckedContinuation<Admission, Never>
-}
 
 /// How many messages may be between WIRE and their durable outcome: for each channel as many as its relays have
 /// connections, less those of relays that cannot be used. So a service that hangs holds what is its own, and the other
@@ -185,30 +156,36 @@ final class HandOverSlots: Sendable {
         }
     }
 
-    /// Who is first in line, if it offers messages that fit: they are to take over slots that outcomes hold. Nothing is
-    /// counted anew; ``admit(_:_:)`` must follow.
+    /// Who is first in line, if it offers messages that fit, and who follows with the same blast: they are to take over
+    /// slots that outcomes hold. Nothing is counted anew; ``admit(_:_:since:)`` must follow.
     func succeed(upTo freed: Int, of holder: Channel, where fits: (WireOffer) -> Bool) -> Successor? {
         let channel = owner(of: holder)
-        return state.withLock { state in
-            guard let share = state.shares[channel], let first = share.waiters.first, let offer = first.offer,
-                fits(offer)
-            else { return nil }
-            let slots = min(first.wanted, freed - max(0, share.inUse - share.limit))
-            guard slots > 0 else { return nil }
-            state.shares[channel]?.waiters.removeFirst()
-            let taken = WireOffer(
-                prepared: offer.prepared.prefix(slots), blast: offer.blast, token: offer.token, wire: offer.wire)
-            return Successor(channel: channel, slots: slots, offer: taken, continuation: first.continuation)
+        let parts = state.withLock { state -> [Successor.Part] in
+            guard var share = state.shares[channel] else { return [] }
+            defer { state.shares[channel] = share }
+            var parts: [Successor.Part] = []
+            var free = freed - max(0, share.inUse - share.limit)
+            while free > 0, let next = share.waiters.first, let offer = next.offer, fits(offer),
+                parts.allSatisfy({ $0.offer.blast == offer.blast && $0.offer.token == offer.token })
+            {
+                let prepared = offer.prepared.prefix(free)
+                parts.append(
+                    Successor.Part(offer: offer, prepared: prepared) { next.continuation.resume(returning: $0) })
+                share.waiters.removeFirst()
+                free -= prepared.count
+            }
+            return parts
         }
+        return parts.isEmpty ? nil : Successor(channel: channel, parts: parts)
     }
 
-    /// Tells the lane what became of its messages. When that is not known, they hold slots beside the outcomes, which
+    /// Tells the lanes what became of their messages. When that is not known, they hold slots beside the outcomes, which
     /// keep theirs.
     func admit(_ successor: Successor, _ wired: Result<WireResult, any Error>, since: ContinuousClock.Instant) {
         if case .failure = wired {
             state.withLock { $0.shares[successor.channel]?.inUse += successor.slots }
         }
-        successor.continuation.resume(returning: Admission(slots: successor.slots, wired: wired, since: since))
+        successor.admit(wired, since: since)
     }
 
     func release(_ count: Int, of holder: Channel = .email) {

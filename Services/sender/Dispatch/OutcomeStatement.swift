@@ -41,14 +41,15 @@ struct OutcomeStatement {
         return try written(await database.query(texts.alone(first.delivery.blast), parameters))
     }
 
-    /// With WIRE of the offered messages in the same statement, so that they take over the slots of the batch in one
-    /// commit. An error leaves open whether either took effect.
+    /// With WIRE of the messages that take over the slots of the batch, in the same statement and so in one commit. An
+    /// error leaves open whether either took effect.
     ///
-    /// - Parameter offer: first attempts of a blast of the same day.
-    func write(_ database: PostgresPool, before offer: WireOffer) async throws -> (Written, WireResult) {
+    /// - Parameter successor: first attempts of a blast of the same day.
+    func write(_ database: PostgresPool, before successor: Successor) async throws -> (Written, WireResult) {
+        guard let offer = successor.parts.first?.offer else { return (try await write(database), .decided([])) }
         let rows = try await database.query(
             texts.beforeWire(offer.blast),
-            parameters + offer.wire.parameters(offer.prepared.map(\.entry), offer.blast, offer.token))
+            parameters + offer.wire.parameters(successor.prepared.map(\.entry), offer.blast, offer.token))
         return (try written(rows), try offer.wire.result(rows))
     }
 

@@ -68,12 +68,14 @@ actor OutcomeWriter {
         look { $0.pending.append(entry) }
     }
 
-    /// Half of what is under way is company enough to write at once; fewer wait for more.
+    /// A third of what is under way is company enough to write at once; fewer wait for more.
+    private nonisolated func isCompany(_ count: Int) -> Bool { count * 3 >= slots.inUse }
+
     private nonisolated func look(isLate: Bool = false, after change: (inout Arrivals) -> Void) {
         let (isDue, isFirst) = arrivals.withLock { arrivals in
             change(&arrivals)
             guard !arrivals.isWriting, !arrivals.pending.isEmpty else { return (false, false) }
-            arrivals.isWriting = isLate || arrivals.pending.count * 2 >= slots.inUse
+            arrivals.isWriting = isLate || isCompany(arrivals.pending.count)
             guard !arrivals.isWriting, !arrivals.isTimed else { return (arrivals.isWriting, false) }
             arrivals.isTimed = true
             return (false, true)
@@ -93,7 +95,7 @@ actor OutcomeWriter {
             }
             for entry in batch { entry.finished() }
             await report(batch, written)
-        } while arrivals.withLock { !$0.pending.isEmpty && $0.pending.count * 2 >= slots.inUse }
+        } while arrivals.withLock { !$0.pending.isEmpty && isCompany($0.pending.count) }
         look { $0.isWriting = false }
     }
 
@@ -110,7 +112,7 @@ actor OutcomeWriter {
         }
     }
 
-    /// A lane whose messages are to have the slots of the batch.
+    /// Lanes whose messages are to have the slots of the batch.
     private func successor(of batch: [Entry]) -> Successor? {
         guard let day = batch.first?.day, batch.allSatisfy({ $0.settlement.event == .accepted }) else { return nil }
         for channel in Channel.allCases {
@@ -137,7 +139,7 @@ actor OutcomeWriter {
                     outage.worked()
                     return (written, 0)
                 }
-                let (written, result) = try await statement.write(database, before: next.offer)
+                let (written, result) = try await statement.write(database, before: next)
                 slots.admit(next, .success(result), since: began)
                 return (written, next.slots)
             } catch {
