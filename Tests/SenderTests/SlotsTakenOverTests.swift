@@ -140,14 +140,14 @@ struct SlotsTakenOverTests {
 
     @Test func `lanes of one blast take slots over together, and each is told of its own messages`() async throws {
         let slots = HandOverSlots(capacity: 4)
-        let begun = Mutex<[[Int32]]>([])
-        func offer(_ blast: UInt64, _ numbers: [Int32]) -> WireOffer {
+        let begun = Begun()
+        @Sendable func offer(_ blast: UInt64, _ numbers: [Int32]) -> WireOffer {
             WireOffer(
                 prepared: ArraySlice(numbers.map { Self.prepared($0, "a") }), blast: BlastID(high: blast, low: 0),
                 token: LeaseToken(high: 0, low: 0), wire: Self.nowhere
             ) { verdicts, portion, _ in
                 #expect(portion.map(\.entry.recipientNumber) == verdicts.map(\.recipientNumber))
-                begun.withLock { $0.append(verdicts.map(\.recipientNumber)) }
+                begun.numbers.withLock { $0.append(verdicts.map(\.recipientNumber)) }
             }
         }
         #expect(await slots.acquire(upTo: 4, isEmergency: false) == 4)
@@ -165,7 +165,7 @@ struct SlotsTakenOverTests {
         slots.admit(successor, .success(.decided(verdicts)), since: .now)
         #expect(await first.slots == 2)
         #expect(await second.slots == 2)
-        #expect(begun.withLock { $0 } == [[1, 2], [3, 4]])
+        #expect(begun.numbers.withLock { $0 } == [[1, 2], [3, 4]])
         #expect(slots.waiting == 1 && slots.inUse == 4, "another blast's messages go in a statement of their own")
         slots.close()
         #expect(await other.slots == 0)
@@ -198,6 +198,10 @@ struct SlotsTakenOverTests {
             throw TestKitError("WIRE decided nothing: \(admission)")
         }
         return verdicts
+    }
+
+    private final class Begun: Sendable {
+        let numbers = Mutex<[[Int32]]>([])
     }
 
     private static let nowhere = Wire(
