@@ -138,6 +138,24 @@ struct SlotsTakenOverTests {
         #expect(slots.inUse == 0)
     }
 
+    @Test func `a channel whose slots are taken over is not stalled`() async throws {
+        let slots = HandOverSlots([.email: 1, .sms: 1])
+        #expect(await slots.acquire(upTo: 1, of: .sms, isEmergency: false) == 1)
+        #expect(await slots.acquire(upTo: 1, of: .sms, isEmergency: false) == 0)
+        #expect(slots.isStalled(.sms))
+        let offer = WireOffer(
+            prepared: [Self.prepared(1, "a")], blast: BlastID(high: 1, low: 0), token: LeaseToken(high: 0, low: 0),
+            wire: Self.nowhere
+        ) { _, _, _ in }
+        async let admission = slots.admission(upTo: 1, of: .sms, isEmergency: false, offer: offer)
+        try await eventually("it waits") { slots.waiting == 1 }
+        let successor = try #require(slots.succeed(upTo: 1, of: .sms) { _ in true })
+        slots.admit(successor, .success(.paused), since: .now)
+        #expect(await admission.slots == 1)
+        #expect(!slots.isStalled(.sms) && slots.inUse == 1)
+        slots.release(1, of: .sms)
+    }
+
     @Test func `lanes of one blast take slots over together, and each is told of its own messages`() async throws {
         let slots = HandOverSlots(capacity: 4)
         let begun = Begun()

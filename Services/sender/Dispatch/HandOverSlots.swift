@@ -182,8 +182,11 @@ final class HandOverSlots: Sendable {
     /// Tells the lanes what became of their messages. When that is not known, they hold slots beside the outcomes, which
     /// keep theirs.
     func admit(_ successor: Successor, _ wired: Result<WireResult, any Error>, since: ContinuousClock.Instant) {
-        if case .failure = wired {
-            state.withLock { $0.shares[successor.channel]?.inUse += successor.slots }
+        state.withLock { state in
+            switch wired {
+            case .success: state.shares[successor.channel]?.isStalled = false
+            case .failure: state.shares[successor.channel]?.inUse += successor.slots
+            }
         }
         successor.admit(wired, since: since)
     }
