@@ -24,6 +24,8 @@ enum SenderDeath: String, CaseIterable, Sendable {
     case afterReply = "sender.after-reply:6"
     /// The outcome is on its way to the database, which carries it out after the death.
     case duringCommit = "outcome"
+    /// The same with WIRE of the messages that take the slots over.
+    case duringTakeOver = "take-over"
     /// Outcomes are committed, their facts are nowhere but there; and the same once the broker has them.
     case beforeProduce = "sender.before-publish:2"
     case duringProduce = "sender.after-publish"
@@ -31,7 +33,7 @@ enum SenderDeath: String, CaseIterable, Sendable {
     case duringRenewal = "renewal"
 
     /// These need messages that stay on the wire for a while.
-    var isSlow: Bool { [.duringCommit, .duringDrain, .duringRenewal].contains(self) }
+    var isSlow: Bool { [.duringCommit, .duringTakeOver, .duringDrain, .duringRenewal].contains(self) }
     /// The message at hand has been offered to the relay, so that nobody can know.
     var leavesDoubt: Bool { [.afterDot, .afterReply].contains(self) }
 
@@ -51,6 +53,15 @@ enum SenderDeath: String, CaseIterable, Sendable {
                     try await !connection.query("SELECT FROM attempt WHERE state = 'wire' FOR UPDATE SKIP LOCKED")
                         .isEmpty
                 }
+                try await rig.waitsForRow(in: "WITH outcome")
+                try await process.kill()
+            }
+        case .duringTakeOver:
+            let process = try rig.start()
+            try await onTheWire(rig)
+            try await rig.dispatch.owner.withTransaction { connection in
+                _ = try await connection.query("LOCK TABLE content_claim IN SHARE MODE")
+                // Accepted outcomes alone have no business there.
                 try await rig.waitsForRow(in: "WITH outcome")
                 try await process.kill()
             }

@@ -11,7 +11,10 @@ import ServiceLifecycle
 struct DispatchAssembly {
     private static let databaseConnections = 4
     /// For the statements that every message goes through; each reaches its rows by key.
-    private static let deliveryConnections = 6
+    private static let deliveryConnections = 8
+    /// Outcomes share a statement with messages that may have to wait for another sender's claim: they are written alone
+    /// after that.
+    private static let lockTimeout = Duration.seconds(2)
     /// A publisher holds rows while it waits for the broker.
     private static let messageTimeout = Duration.seconds(15)
 
@@ -24,6 +27,7 @@ struct DispatchAssembly {
             context.settings.postgres(.dispatch, applicationName: "sender-dispatch"), size: Self.databaseConnections)
         var byKey = context.settings.postgres(.dispatch, applicationName: "sender-deliveries")
         byKey.plansByKey = true
+        byKey.lockTimeout = Self.lockTimeout
         let deliveries = PostgresPool(byKey, size: Self.deliveryConnections)
         context.readiness.add("postgres.dispatch") {
             _ = try await database.query("SELECT 1 FROM sender_lease LIMIT 1")

@@ -6,8 +6,9 @@ import ServiceLifecycle
 
 /// Takes cleared chunks and due retries and puts their messages on the wire.
 ///
-/// Lanes prepare messages and write WIRE; hand-overs run beside them, as many as there are connections. A lane therefore
-/// renders and records the next messages while the previous ones are being sent. One lane takes emergency chunks only,
+/// Lanes prepare messages and write WIRE, or have it written with the outcomes that free slots for them; hand-overs run
+/// beside them, as many as there are connections. A lane therefore renders the next messages while the previous ones are
+/// being sent. One lane takes emergency chunks only,
 /// so that they never wait for a general one.
 ///
 /// A stop ends the lanes at the next window, waits for what is on the wire within a bound, and leaves the rest to be

@@ -176,7 +176,9 @@ final class HandOverSlots: Sendable {
             }
             return parts
         }
-        return parts.isEmpty ? nil : Successor(channel: channel, parts: parts)
+        return (parts.first?.offer).map {
+            Successor(channel: channel, blast: $0.blast, token: $0.token, wire: $0.wire, parts: parts)
+        }
     }
 
     /// Tells the lanes what became of their messages. When that is not known, they hold slots beside the outcomes, which

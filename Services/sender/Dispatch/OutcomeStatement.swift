@@ -13,22 +13,12 @@ struct OutcomeStatement {
         let report: Int64?
     }
 
-    /// The same with and without a release of claims, which few batches need.
-    private struct Texts: Sendable {
-        let alone: DayStatement
-        let beforeWire: DayStatement
-
-        init(releases: Bool) {
-            alone = DayStatement { parts(day: $0, releases: releases).text }
-            beforeWire = DayStatement {
-                parts(day: $0, releases: releases).text(beside: Wire.parts(day: $0), after: parameterCount)
-            }
-        }
-    }
-
     private static let parameterCount = 13
-    private static let ordinary = Texts(releases: false)
-    private static let releasing = Texts(releases: true)
+    private static let ordinary = DayStatement { parts(day: $0).text }
+    private static let releasing = DayStatement { parts(day: $0, releases: true).text }
+    private static let beforeWire = DayStatement {
+        parts(day: $0).text(beside: Wire.parts(day: $0), after: parameterCount)
+    }
 
     /// Of blasts of one day.
     let batch: [Settlement]
@@ -38,24 +28,23 @@ struct OutcomeStatement {
     @discardableResult
     func write(_ database: PostgresPool) async throws -> Written {
         guard let first = batch.first else { return Written(settled: 0, settledAtMicroseconds: 0, report: nil) }
-        return try written(await database.query(texts.alone(first.delivery.blast), parameters))
+        let text = releasesClaims ? Self.releasing : Self.ordinary
+        return try written(await database.query(text(first.delivery.blast), parameters))
     }
 
     /// With WIRE of the messages that take over the slots of the batch, in the same statement and so in one commit. An
     /// error leaves open whether either took effect.
     ///
-    /// - Parameter successor: first attempts of a blast of the same day.
+    /// - Parameter successor: first attempts of a blast of the same day, while the batch releases no claims.
     func write(_ database: PostgresPool, before successor: Successor) async throws -> (Written, WireResult) {
-        guard let offer = successor.parts.first?.offer else { return (try await write(database), .decided([])) }
         let rows = try await database.query(
-            texts.beforeWire(offer.blast),
-            parameters + offer.wire.parameters(successor.prepared.map(\.entry), offer.blast, offer.token))
-        return (try written(rows), try offer.wire.result(rows))
+            Self.beforeWire(successor.blast),
+            parameters + successor.wire.parameters(successor.prepared.map(\.entry), successor.blast, successor.token))
+        return (try written(rows), try successor.wire.result(rows))
     }
 
-    private var texts: Texts {
-        batch.contains { AttemptMachine.result(of: $0.event)?.claim == .released } ? Self.releasing : Self.ordinary
-    }
+    /// Some outcome of the batch gives its content claim up.
+    var releasesClaims: Bool { batch.contains { AttemptMachine.result(of: $0.event)?.claim == .released } }
 
     private var parameters: [PostgresParameter] {
         [
@@ -80,7 +69,7 @@ struct OutcomeStatement {
             report: try row.optionalInt("report_id"))
     }
 
-    private static func parts(day: String, releases: Bool) -> StatementParts {
+    private static func parts(day: String, releases: Bool = false) -> StatementParts {
         StatementParts(with: with(day: day) + (releases ? released : ""), answer: answer)
     }
 

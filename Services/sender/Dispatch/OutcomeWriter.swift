@@ -6,9 +6,10 @@ import Synchronization
 
 /// Writes how attempts ended; outcomes that arrive while a write is under way go out together in the next one.
 ///
-/// A slot is given back when its outcome is committed, and not before. A failing write is repeated until it succeeds:
-/// the statement changes nothing the second time.
-actor OutcomeWriter {
+/// A slot is free when its outcome is committed, and not before; or a message that waits for it has it by the same commit
+/// (`Decisions/0009`), and begins here. A failing write is repeated until it succeeds: the statement changes nothing the
+/// second time.
+final class OutcomeWriter: Sendable {
     private static let batchMax = 500
     /// How long the first outcome may wait for company: a write costs about the same for one as for twenty.
     private static let patience = Duration.milliseconds(2)
@@ -52,7 +53,7 @@ actor OutcomeWriter {
     }
 
     /// Returns once the outcome is committed and its slot given back.
-    nonisolated func settle(_ settlement: Settlement, of wired: WiredMessage?) async {
+    func settle(_ settlement: Settlement, of wired: WiredMessage?) async {
         await withCheckedContinuation { continuation in
             settle(settlement, of: wired) { continuation.resume() }
         }
@@ -61,7 +62,7 @@ actor OutcomeWriter {
     /// Returns at once.
     ///
     /// - Parameter finished: called once the outcome is committed and its slot given back; must not block.
-    nonisolated func settle(
+    func settle(
         _ settlement: Settlement, of wired: WiredMessage?, finished: @escaping @Sendable () -> Void
     ) {
         let entry = Entry(settlement: settlement, wired: wired, finished: finished)
@@ -69,9 +70,9 @@ actor OutcomeWriter {
     }
 
     /// A third of what is under way is company enough to write at once; fewer wait for more.
-    private nonisolated func isCompany(_ count: Int) -> Bool { count * 3 >= slots.inUse }
+    private func isCompany(_ count: Int) -> Bool { count * 3 >= slots.inUse }
 
-    private nonisolated func look(isLate: Bool = false, after change: (inout Arrivals) -> Void) {
+    private func look(isLate: Bool = false, after change: (inout Arrivals) -> Void) {
         let (isDue, isFirst) = arrivals.withLock { arrivals in
             change(&arrivals)
             guard !arrivals.isWriting, !arrivals.pending.isEmpty else { return (false, false) }
@@ -114,7 +115,8 @@ actor OutcomeWriter {
 
     /// Lanes whose messages are to have the slots of the batch.
     private func successor(of batch: [Entry]) -> Successor? {
-        guard let day = batch.first?.day, batch.allSatisfy({ $0.settlement.event == .accepted }) else { return nil }
+        guard let day = batch.first?.day, !OutcomeStatement(batch: batch.map(\.settlement)).releasesClaims
+        else { return nil }
         for channel in Channel.allCases {
             let freed = batch.count { $0.settlement.channel == channel }
             if let found = slots.succeed(upTo: freed, of: channel, where: { DayStatement.day(of: $0.blast) == day }) {

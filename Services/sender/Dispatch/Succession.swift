@@ -31,6 +31,9 @@ struct Successor: Sendable {
 
     /// Whose slots.
     let channel: Channel
+    let blast: BlastID
+    let token: LeaseToken
+    let wire: Wire
     let parts: [Part]
 
     var slots: Int { parts.reduce(0) { $0 + $1.prepared.count } }

@@ -20,6 +20,10 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible {
     /// connection lost, so that a server which stopped answering cannot hold a caller. `nil`: no limit on either side.
     public var statementTimeout: Duration?
 
+    /// The server ends a statement that has waited this long for another transaction's lock, with an error that leaves
+    /// nothing done. `nil`: only `statementTimeout` ends the wait.
+    public var lockTimeout: Duration?
+
     /// The server ends a session whose client leaves a transaction open and says nothing for this long: a process that was
     /// stopped in the middle must not keep its row locks from the one that takes over.
     static let idleTransactionTimeout: Duration = .seconds(20)
@@ -57,6 +61,7 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible {
         var settings: [(name: String, value: String)] = [
             ("search_path", searchPath),
             ("statement_timeout", String(statementTimeout?.wholeMilliseconds ?? 0)),
+            ("lock_timeout", String(lockTimeout?.wholeMilliseconds ?? 0)),
             ("idle_in_transaction_session_timeout", String(Self.idleTransactionTimeout.wholeMilliseconds)),
             // Our statements are short: compiling one takes longer than running it.
             ("jit", "off"),

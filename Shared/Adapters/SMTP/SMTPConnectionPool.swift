@@ -54,7 +54,6 @@ public final class SMTPConnectionPool: Sendable {
         if let fault {
             return .deferred(nil, stage: .connect, reason: "wrong SMTP configuration: \(fault)")
         }
-        var mayRetry = true
         while true {
             let connection: SMTPConnection
             let isKept: Bool
@@ -70,8 +69,8 @@ public final class SMTPConnectionPool: Sendable {
             let result = await connection.deliver(
                 envelope, message: message, body: DotStuffing.octets(of: message), deadline: dotDeadline,
                 entered: entered, beforeDot: beforeDot, afterDot: afterDot)
-            guard result.isStale, isKept, mayRetry else { return result.outcome }
-            mayRetry = false
+            // Connections of the same age reach a server's limit together. Each turn uses up a kept one.
+            guard result.isStale, isKept else { return result.outcome }
         }
     }
 
