@@ -111,6 +111,31 @@ struct SlotsTakenOverTests {
         await rig.close()
     }
 
+    @Test(.timeLimit(.minutes(1)))
+    func `a claim that somebody holds on to keeps the message back, and the outcome only for a while`()
+        async throws
+    {
+        let rig = try await DispatchRig.make("claim_held")
+        let (first, second) = (try await rig.blast(["a"]), try await rig.blast(["b"]))
+        _ = try await rig.verdicts([rig.entry(1, "a")], first)
+        var impatient = rig.database.role("rollcall_dispatch")
+        impatient.lockTimeout = .milliseconds(200)
+        impatient.statementTimeout = nil
+        let pool = PostgresPool(impatient, size: 2)
+        let (admission, attempts) = try await rig.owner.withTransaction { connection in
+            _ = try await connection.query("LOCK TABLE content_claim IN SHARE MODE")
+            let (admission, _) = try await Self.exchange(
+                rig, first, .accepted, for: second, ["b"], isWired: true, over: pool)
+            return (admission, try await rig.attempts(first))
+        }
+        #expect(attempts == ["1/1 accepted 20"], "the claims are still locked")
+        let error = #expect(throws: PostgresError.self) { try admission.wired?.get() }
+        #expect(error?.code == .server, "nothing was done, so that the lease is kept")
+        #expect(try await rig.attempts(second).isEmpty)
+        await pool.close()
+        await rig.close()
+    }
+
     @Test func `an emergency is the first to take slots over, and a lowered limit takes them away`() async throws {
         let slots = HandOverSlots(capacity: 2)
         func offer(_ number: UInt64) -> WireOffer {
@@ -193,11 +218,12 @@ struct SlotsTakenOverTests {
     /// The only slot's message has its outcome while a lane waits with messages to `names`.
     private static func exchange(
         _ rig: DispatchRig, _ first: BlastID, _ outcome: SettledOutcome, for second: BlastID, _ names: [String],
-        _ token: LeaseToken? = nil, isWired: Bool = false
+        _ token: LeaseToken? = nil, isWired: Bool = false, over pool: PostgresPool? = nil
     ) async throws -> (Admission, HandOverSlots) {
         if !isWired { _ = try await rig.verdicts([rig.entry(1, "a")], first) }
         let slots = HandOverSlots(capacity: 1)
-        let writer = OutcomeWriter(database: rig.dispatch, slots: slots, reporter: nil, logger: Logger(label: "test"))
+        let writer = OutcomeWriter(
+            database: pool ?? rig.dispatch, slots: slots, reporter: nil, logger: Logger(label: "test"))
         #expect(await slots.acquire(upTo: 1, isEmergency: false) == 1)
         let offer = WireOffer(
             prepared: ArraySlice(names.enumerated().map { prepared(Int32($0.offset + 1), $0.element) }), blast: second,
