@@ -101,23 +101,23 @@ extension Wire {
                 OR c.at <= clock_timestamp() - (SELECT g.content_window FROM gate g)
                    AND handed_over_at(c.blast_id, c.recipient_no, c.at)
                        <= clock_timestamp() - (SELECT g.content_window FROM gate g)
-            RETURNING c.address_hash, c.content_hash, c.recipient_no
+            RETURNING c.recipient_no
         ), verdict AS (
             SELECT j.*, h.blast_id AS original_blast, h.recipient_no AS original_no,
                    CASE WHEN j.stop IS NOT NULL THEN 'stopped'
-                        WHEN j.exempt OR k.recipient_no IS NOT NULL THEN 'wire'
+                        WHEN j.may_go THEN 'wire'
                         WHEN h.handed_over_at > clock_timestamp() - (SELECT g.content_window FROM gate g)
                              THEN 'duplicate'
                         ELSE 'requeued'
                    END AS outcome
-              FROM judged j
-              LEFT JOIN claimed k ON k.recipient_no = j.recipient_no AND k.address_hash = j.address_hash
-                                 AND k.content_hash = j.content_hash
+              FROM (SELECT e.*, e.exempt OR e.recipient_no IN (SELECT k.recipient_no FROM claimed k) AS may_go
+                      FROM judged e
+                    OFFSET 0) j
               LEFT JOIN LATERAL (
                    SELECT c.blast_id, c.recipient_no,
                           handed_over_at(c.blast_id, c.recipient_no, c.at) AS handed_over_at
                      FROM content_claim c
-                    WHERE k.recipient_no IS NULL AND j.stop IS NULL AND NOT j.exempt
+                    WHERE j.stop IS NULL AND NOT j.may_go
                       AND c.district_id = j.district_id AND c.address_hash = j.address_hash
                       AND c.content_hash = j.content_hash
                    OFFSET 0) h ON true
