@@ -27,6 +27,35 @@ struct DispatchMessageTests {
     }
 
     @Test(arguments: [
+        (
+            "<a href=\"https://x.example/?q={{v}}&amp;z=1\">",
+            "<a href=\"https://x.example/?q=Tom%20%26%20J%2F%C3%A9%27%2525&amp;z=1\">"
+        ),
+        ("<a href='#{{ v }}'>", "<a href='#Tom%20%26%20J%2F%C3%A9%27%2525'>"),
+        ("<img src=\"/pay/{{v}}.png\">", "<img src=\"/pay/Tom%20&amp;%20J/%C3%A9&#39;%25.png\">"),
+        (
+            "<a href=\"mailto:{{at}}?subject={{v}}\">",
+            "<a href=\"mailto:a+b@x.example?subject=Tom%20%26%20J%2F%C3%A9%27%2525\">"
+        ),
+        ("<a href=\"{{url}}\">", "<a href=\"https://x.example/?a=1&amp;b=2\">"),
+        ("<a href=\" {{url}}&c={{at}}\">", "<a href=\" https://x.example/?a=1&amp;b=2&c=a+b@x.example\">"),
+        ("<a href=\"/?{{#v}}q={{v}}{{/v}}{{{at}}}\">", "<a href=\"/?q=Tom%20%26%20J%2F%C3%A9%27%2525a+b@x.example\">"),
+        (
+            "<a title=\"?{{at}} {{v}}\">?q={{v}}",
+            "<a title=\"?a+b@x.example Tom &amp; J/é&#39;%25\">?q=Tom &amp; J/é&#39;%25"
+        ),
+        ("<!-- <a href=\"/?{{v}}\"> -->", "<!-- <a href=\"/?Tom &amp; J/é&#39;%25\"> -->"),
+        ("<a href=\"/?u={{respond_url}}\">", "<a href=\"/?u=https://link.rollcall.invalid/respond_url\">"),
+    ])
+    func `a merge value in an address stays one value of it`(html: String, _ expected: String) throws {
+        let values = ["v": "Tom & J/é'%25", "at": "a+b@x.example", "url": "https://x.example/?a=1&b=2"]
+        for section in ["", "{{#none}}{{/none}}"] {
+            let template = try MessageTemplate(subject: "s", html: html + section, text: nil)
+            #expect(template.render(values).html == expected)
+        }
+    }
+
+    @Test(arguments: [
         ("<p>\n<td width={{w}}>", 14), ("<a href=x{{id}} title=\"\">", 9), ("<b {{name}}>", 3), ("<b {{{name}}}>", 3),
         ("<h{{level}}>", 2), ("<{{tag}}>", 1), ("</{{tag}}>", 2), ("<a {{#x}}title={{x}}{{/x}}>", 15),
         ("<i a='{{x}}' {{x}}>", 13),

@@ -19,7 +19,9 @@ import Testing
         "<a href=\"{{id}}\">", "<a {{name}} href=\"https://x.example/1\">", "<a href={{id}}>", "<p>{{name}}</p>",
         "<!-- {{name}} -->", "<!--", "-->", "-", ">", "<", "</", "</bo", "dy>", "</body>", "</BODY>", "<title>",
         "</title>", "</tit", "le>", "<style>a", "</style>", "<img alt=\"{{name}}\">",
-        "<a href=\"https://x.example/</body\">",
+        "<a href=\"https://x.example/</body\">", "<a href=\"https://x.example/?q={{name}}&amp;id={{id}}\">",
+        "<img src='https://x.example/{{name}}/{{{id}}}#{{id}}'>",
+        "<a href=\"https://x.example/?u={{unsubscribe_url}}\">",
     ]
     private static let texts = [
         "{{name}}", "{{{name}}}", "{{id}}", "{{email}}", "{{school}}", "{{number}}", "{{absent}}",

@@ -23,6 +23,7 @@ import Testing
             "{{name}}", "{{{name}}}", "{{ name }}", "{{absent}}", "{{school}}", "{{bus_7}}", "{{mark}}", "{{line}}",
             "{{&name}}", "{{!c}}", "{{acknowledge_url}}", "{", "}", " { } ", "}}", "a{b:c}", "<a href=\"x\">", "Hi ",
             "\r\n", "\n", "\t", ".", "é", "\u{301}", "👩‍👧",
+            "<a href='", "'>", "<img src=\"/?q={{name}}#{{name}}\">", "<a href=\"{{name}}/{{name}}\">", "?",
         ]
         var random = SeededGenerator(seed: 11)
         var plain = 0

@@ -13,6 +13,7 @@ struct AnchorScanner {
     private var isFixed = true
     /// Where the first value stands that is part of a tag and in no quotation marks.
     private var bare: Int?
+    private var addressed: [Int: ValueEscape] = [:]
 
     /// The range of each value without its quotes, in order.
     static func hrefs(in html: [UInt8], isTemplate: Bool) -> [Range<Int>] {
@@ -35,6 +36,14 @@ struct AnchorScanner {
         var scanner = AnchorScanner(html: html, isTemplate: true)
         scanner.scan()
         return scanner.bare
+    }
+
+    /// The values that stand in an address behind its beginning, by the octet where their tag begins: how they are
+    /// escaped there. One that begins an address may be all of it, and is not among them; nor is a personal link.
+    static func addressedValues(inTemplate html: [UInt8]) -> [Int: ValueEscape] {
+        var scanner = AnchorScanner(html: html, isTemplate: true)
+        scanner.scan()
+        return scanner.addressed
     }
 
     private init(html: [UInt8], isTemplate: Bool) {
@@ -102,7 +111,7 @@ struct AnchorScanner {
             guard index < html.count, html[index] == UInt8(ascii: "=") else { continue }
             index += 1
             skipSpace()
-            let value = attributeValue()
+            let value = attributeValue(isAddress: isTemplate && Self.addresses.contains(name))
             if href == nil, name == Array("href".utf8) { href = value }
         }
         return href
@@ -120,7 +129,11 @@ struct AnchorScanner {
         return html[start..<index].map(Self.lowered)
     }
 
-    private mutating func attributeValue() -> Range<Int> {
+    /// Attributes whose value is one address.
+    private static let addresses = Set(
+        ["href", "src", "action", "formaction", "background", "cite", "poster", "longdesc"].map { Array($0.utf8) })
+
+    private mutating func attributeValue(isAddress: Bool) -> Range<Int> {
         guard index < html.count else { return index..<index }
         let quote = html[index]
         guard quote == UInt8(ascii: "\"") || quote == UInt8(ascii: "'") else {
@@ -135,6 +148,7 @@ struct AnchorScanner {
         let start = index
         while index < html.count, html[index] != quote { if !skipMustache() { index += 1 } }
         let end = min(index, html.count)
+        if isAddress { noteAddress(start..<end) }
         index = min(index + 1, html.count)
         return start..<end
     }
@@ -171,6 +185,39 @@ struct AnchorScanner {
             !"#^/!".utf8.contains(html[index + 2])
         else { return }
         bare = index
+    }
+
+    /// An address that goes over several lines is none.
+    private mutating func noteAddress(_ range: Range<Int>) {
+        guard !html[range].contains(where: { $0 == 0x0A || $0 == 0x0D }) else { return }
+        let next = index
+        defer { index = next }
+        var place: ValueEscape?
+        index = range.lowerBound
+        while index < range.upperBound {
+            let octet = index
+            if skipMustache() {
+                guard let sign = html[(octet + 2)...].first, !"#^/!".utf8.contains(sign) else { continue }
+                if let place, sign != UInt8(ascii: "{"), sign != UInt8(ascii: "&"),
+                    !PersonalLink.names.contains(Self.name(inTag: html[octet..<index]))
+                {
+                    addressed[octet] = place
+                }
+                place = place ?? .path
+            } else {
+                switch html[octet] {
+                case UInt8(ascii: "?"), UInt8(ascii: "#"): place = .query
+                case 0...0x20: break
+                default: place = place ?? .path
+                }
+                index += 1
+            }
+        }
+    }
+
+    private static func name(inTag tag: ArraySlice<UInt8>) -> String {
+        let name = tag.dropFirst(2).dropLast(2).drop { isSpace($0) }.reversed().drop { isSpace($0) }.reversed()
+        return String(decoding: Array(name), as: UTF8.self)
     }
 
     private mutating func skipMustache() -> Bool {

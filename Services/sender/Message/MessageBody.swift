@@ -13,10 +13,10 @@ enum BodyPiece: Sendable {
     case openPixel
 }
 
-/// Which of the merge values, and whether it stands escaped.
-struct MergedValue: Sendable {
+/// Which of the merge values, and how it is escaped where it stands.
+struct MergedValue: Sendable, Hashable {
     let index: Int
-    let isEscaped: Bool
+    let escape: ValueEscape
 }
 
 /// A body in the order in which it is written, in quoted-printable where it is the same for everybody.

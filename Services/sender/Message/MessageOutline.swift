@@ -1,4 +1,3 @@
-import Mail
 import Signing
 
 /// What the messages of a blast have in common, prepared once: rendered but for the merge values, its links found, and
@@ -37,6 +36,8 @@ struct MessageOutline: Sendable {
     private let parts: [Part]
     /// Values that may have no markup: they stand unescaped in HTML that is searched for links.
     private let bare: Set<Int>
+    /// Values that stand in addresses.
+    private let addressed: Set<Int>
     /// Nil when nothing can look like one.
     private let standIns: Int?
     let text: MessageBody?
@@ -58,11 +59,14 @@ struct MessageOutline: Sendable {
             guard let cut = Self.cut(html, names, document) else { return nil }
             pieces = cut
             if document.isTracked {
-                bare = Set(html.tags.filter { !$0.isEscaped }.compactMap { names.firstIndex(of: $0.name) })
+                bare = Set(html.tags.filter { $0.escape == .none }.compactMap { names.firstIndex(of: $0.name) })
             }
         }
         self.names = names.map { MergeFields.Name($0) }
         self.bare = bare
+        addressed = Set(
+            (plain.html?.tags ?? []).filter { $0.escape == .path || $0.escape == .query }
+                .compactMap { names.firstIndex(of: $0.name) })
         parts = [plain.subject, plain.text, plain.html].map { Self.part($0, names) }
         standIns =
             template.hasPersonalLinks
@@ -79,7 +83,7 @@ struct MessageOutline: Sendable {
         guard let texts = MergeFields.texts(of: recipient, for: names),
             !bare.contains(where: { texts[$0].contains(where: Self.isMarkup) })
         else { return nil }
-        let values = MergedValues(texts)
+        let values = MergedValues(texts, addressed: addressed)
         let sizes = parts.map { $0.size(values) }
         var content = ContentHash(capacity: sizes.reduce(64, +))
         var subject: Range<Int>?
@@ -118,7 +122,7 @@ struct MessageOutline: Sendable {
             if let link = PersonalLink(rawValue: tag.name) {
                 pieces.append(.personal(link))
             } else if let index = names.firstIndex(of: tag.name) {
-                pieces.append(.value(MergedValue(index: index, isEscaped: tag.isEscaped)))
+                pieces.append(.value(MergedValue(index: index, escape: tag.escape)))
             }
         }
         if copied < range.upperBound { pieces.append(.text(Array(template.octets[copied..<range.upperBound]))) }
@@ -172,16 +176,22 @@ struct MessageOutline: Sendable {
     }
 }
 
-/// The merge values of one message, plain and escaped.
+/// The merge values of one message, in the forms in which they stand in it.
 struct MergedValues {
     private var octets: [UInt8] = []
-    private var ranges: [(plain: Range<Int>, escaped: Range<Int>)] = []
+    /// By value and then by form.
+    private var ranges: [Range<Int>] = []
+    private static let forms = ValueEscape.allCases.count
 
-    init(_ texts: [[UInt8]]) {
-        ranges.reserveCapacity(texts.count)
-        for text in texts {
+    /// - Parameter addressed: which of them stand in addresses.
+    init(_ texts: [[UInt8]], addressed: Set<Int>) {
+        ranges.reserveCapacity(texts.count * Self.forms)
+        for (index, text) in texts.enumerated() {
             let plain = append(text)
-            ranges.append((plain, MarkupText.needsEscape(text) ? append(MarkupText.escape(text)) : plain))
+            for escape in ValueEscape.allCases {
+                let isNeeded = escape == .markup || addressed.contains(index)
+                ranges.append(isNeeded && escape.mayChange(text) ? append(escape(text)) : plain)
+            }
         }
     }
 
@@ -190,9 +200,7 @@ struct MergedValues {
         return (octets.count - text.count)..<octets.count
     }
 
-    private func range(of value: MergedValue) -> Range<Int> {
-        value.isEscaped ? ranges[value.index].escaped : ranges[value.index].plain
-    }
+    private func range(of value: MergedValue) -> Range<Int> { ranges[value.index * Self.forms + value.escape.rawValue] }
 
     func count(of value: MergedValue) -> Int { range(of: value).count }
 

@@ -1,9 +1,8 @@
-import Mail
 import Mustache
 
 /// The subject, HTML and text of a blast as parsed Mustache templates.
 ///
-/// Merge values are escaped in the HTML and nowhere else. An empty value counts as absent, as an empty cell of a list
+/// Merge values are escaped in the HTML, by where they stand, and nowhere else. An empty value counts as absent, as an empty cell of a list
 /// means it: `{{#nickname}}…{{/nickname}}` is left out.
 ///
 /// Refused: partials and inheritance (there is nothing to include), set-delimiter tags (links could not be found any
@@ -56,16 +55,38 @@ struct MessageTemplate: Sendable {
         try checkTags(template, part)
         do {
             // The pragma stands on a line of its own, which Mustache removes.
-            let type = part == .html ? MarkupContent.registeredName : "TEXT"
+            let escape = part == .html ? ValueEscape.markup : .none
+            let mustache = try MustacheTemplate(string: escape.pragma + "\n" + template)
+            guard part == .html, let marked = marked(template) else {
+                return ParsedTemplate(mustache: mustache, plain: PlainTemplate(template, isMarkup: part == .html))
+            }
             return ParsedTemplate(
-                mustache: try MustacheTemplate(string: "{{% CONTENT_TYPE:\(type)}}\n" + template),
-                plain: PlainTemplate(template, isMarkup: part == .html))
+                mustache: try MustacheTemplate(string: escape.pragma + "\n" + marked),
+                plain: PlainTemplate(template, isMarkup: true))
         } catch let error as MustacheTemplate.ParserError {
             let place = "line \(error.context.lineNumber - 1), column \(error.context.columnNumber)"
             throw Fault(part: part, reason: "\(place): \(explain(error.error))")
         } catch {
             throw Fault(part: part, reason: "is not a Mustache template")
         }
+    }
+
+    /// With the escaping switched at every value in an address; nil without any.
+    private static func marked(_ template: String) -> String? {
+        let octets = Array(template.utf8)
+        let addressed = AnchorScanner.addressedValues(inTemplate: octets)
+        guard !addressed.isEmpty else { return nil }
+        var result: [UInt8] = []
+        var copied = 0
+        for (start, escape) in addressed.sorted(by: { $0.key < $1.key }) {
+            let end = octets[start...].firstRange(of: "}}".utf8)?.upperBound ?? octets.count
+            result += octets[copied..<start]
+            result += escape.pragma.utf8
+            result += octets[start..<end]
+            result += ValueEscape.markup.pragma.utf8
+            copied = end
+        }
+        return String(decoding: result + octets[copied...], as: UTF8.self)
     }
 
     private static func checkTags(_ template: String, _ part: Part) throws(Fault) {
@@ -106,17 +127,6 @@ private struct ParsedTemplate: Sendable {
     let plain: PlainTemplate?
 
     func render(_ values: [String: Any]) -> String { plain?.render(values) ?? mustache.render(values) }
-}
-
-/// How merge values are escaped in HTML: by octets, where Mustache's own way goes by `Character`.
-private struct MarkupContent: MustacheContentType {
-    static let registeredName = {
-        let name = "ROLLCALL_MARKUP"
-        MustacheContentTypes.register(Self(), named: name)
-        return name
-    }()
-
-    func escapeText(_ text: String) -> String { MarkupText.escape(text) }
 }
 
 /// What one recipient would read, before any tracking is put in.

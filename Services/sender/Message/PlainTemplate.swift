@@ -1,5 +1,3 @@
-import Mail
-
 /// A Mustache template of texts and plain tags (`{{name}}`, `{{{name}}}`) only, cut up once and joined per recipient.
 ///
 /// It renders octet for octet what Mustache does. Whatever it is not sure of it leaves to Mustache: sections, comments,
@@ -9,23 +7,25 @@ struct PlainTemplate: Sendable {
         /// With its braces.
         let range: Range<Int>
         let name: String
-        let isEscaped: Bool
+        let escape: ValueEscape
     }
 
     let octets: [UInt8]
     private(set) var tags: [Tag] = []
 
     /// Nil when there is anything else in it. The template has to be one that Mustache accepts.
-    /// - Parameter isMarkup: values of `{{name}}` are escaped.
+    /// - Parameter isMarkup: values of `{{name}}` are escaped by where they stand.
     init?(_ template: String, isMarkup: Bool) {
         octets = Array(template.utf8)
+        let addressed = isMarkup ? AnchorScanner.addressedValues(inTemplate: octets) : [:]
         var index = 0
         while let open = Self.find(0x7B, in: octets, from: index) {
             let depth = octets[open...].starts(with: [0x7B, 0x7B, 0x7B]) ? 3 : 2
             guard let (name, end) = Self.tag(in: octets, from: open + depth, depth),
                 open == 0 || octets[open - 1] < 0x80, end == octets.count || octets[end] < 0x80
             else { return nil }
-            tags.append(Tag(range: open..<end, name: name, isEscaped: isMarkup && depth == 2))
+            let escape = isMarkup && depth == 2 ? addressed[open] ?? .markup : .none
+            tags.append(Tag(range: open..<end, name: name, escape: escape))
             index = end
         }
     }
@@ -40,7 +40,7 @@ struct PlainTemplate: Sendable {
             copied = tag.range.upperBound
             guard let value = values[tag.name] else { continue }
             guard let text = value as? String else { return nil }
-            result += (tag.isEscaped ? MarkupText.escape(text) : text).utf8
+            result += tag.escape(text).utf8
         }
         result += octets[copied...]
         return String(decoding: result, as: UTF8.self)
