@@ -17,6 +17,7 @@ let strict: [SwiftSetting] = [
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nio = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
@@ -151,7 +152,7 @@ let package = Package(
         tests(
             "ContractsTests", ["Contracts", "Delivery", "Postgres", "TestKit"], exclude: ["consumer.py", "validate.py"]),
         tests("SigningTests", ["Signing", "Delivery"]),
-        tests("SMTPTests", ["SMTP", "Mail", "TestKit", nio, nioPosix], exclude: ["peer.py", "postfix.py"]),
+        tests("SMTPTests", ["SMTP", "Mail", "TestKit", nio, nioPosix, nioEmbedded], exclude: ["peer.py", "postfix.py"]),
         tests(
             "HTTPProvidersTests", ["HTTPProviders", "Mail", "Signing", "TestKit", nio, nioPosix],
             exclude: ["oracle.py", "providers.py"]),

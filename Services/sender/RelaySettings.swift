@@ -10,6 +10,9 @@ enum RelaySettings {
     static let connections = Setting<Int>.int(
         "smtp.connections", default: 10, in: 1...1000,
         doc: "connections to a relay; all together are the most messages that a killed process leaves in doubt")
+    static let connectionMessages = Setting<Int>.int(
+        "smtp.connection.messages", default: 1000, in: 1...1_000_000,
+        doc: "messages after which a connection is replaced; set it below a relay's own limit")
     static let security = Setting<String>.string(
         "smtp.tls", default: "none", oneOf: ["none", "starttls", "starttls-required", "implicit"],
         doc: "encryption: none for a relay in a trusted network, starttls when the relay offers it")
@@ -27,11 +30,13 @@ enum RelaySettings {
         "smtp.auth.cleartext", default: false, doc: "true lets the password go over a connection without TLS")
     static let relays = Setting<[String]>.list(
         "smtp.relays", default: [],
-        doc: "several relays, each as words such as host=mx1.example port=587 weight=3, with name, connections, tls, "
-            + "tls.ca.file, tls.name, tls.verify, user and password.file; the smtp settings fill in the rest")
+        doc: "several relays, each as words such as host=mx1.example port=587 weight=3, with name, connections, "
+            + "connection.messages, tls, tls.ca.file, tls.name, tls.verify, user and password.file; the smtp settings fill in the rest"
+    )
 
     static let declared: [any DeclaredSetting] = [
-        host, port, connections, security, caFile, certificateName, isVerified, user, password, passwordFile,
+        host, port, connections, connectionMessages, security, caFile, certificateName, isVerified, user, password,
+        passwordFile,
         clearTextAuth, relays,
     ]
 
@@ -57,7 +62,8 @@ enum RelaySettings {
 /// One relay as its item says it, and the settings it falls back on.
 private struct RelayWords {
     private static let known: Set<String> = [
-        "name", "host", "port", "weight", "connections", "tls", "tls.ca.file", "tls.name", "tls.verify", "user",
+        "name", "host", "port", "weight", "connections", "connection.messages", "tls", "tls.ca.file", "tls.name",
+        "tls.verify", "user",
         "password.file",
     ]
 
@@ -96,6 +102,7 @@ private struct RelayWords {
         let port = try value(RelaySettings.port, "port")
         var smtp = SMTPConfiguration(host: host, port: port, heloName: "")
         smtp.maxConnections = try value(RelaySettings.connections, "connections")
+        smtp.maxMessagesPerConnection = try value(RelaySettings.connectionMessages, "connection.messages")
         smtp.security = try security(host)
         smtp.credentials = try credentials()
         smtp.allowsClearTextCredentials = settings[RelaySettings.clearTextAuth]

@@ -45,20 +45,28 @@ struct RelaySettingsTests {
         let relays = try relays([
             "PORT": "587", "TLS": "starttls-required", "USER": "u", "PASSWORD": "p",
             "RELAYS": "host=mx1.example weight=3, name=spare host=mx2.example port=465 tls=implicit connections=5 "
-                + "user=other password.file=\(file.path)",
+                + "connection.messages=20 user=other password.file=\(file.path)",
         ])
         #expect(relays.map(\.name) == ["mx1.example:587", "spare"])
         #expect(relays.map(\.weight) == [3, 1] && relays.map(\.smtp.maxConnections) == [10, 5])
+        #expect(relays.map(\.smtp.maxMessagesPerConnection) == [1000, 20])
         #expect(relays.map(mode) == ["required", "implicit"] && relays.map(\.smtp.port) == [587, 465])
         #expect(relays[0].smtp.credentials == SMTPCredentials(user: "u", password: "p"))
         #expect(relays[1].smtp.credentials == SMTPCredentials(user: "other", password: "geheim"))
     }
 
     @Test(arguments: [
-        (["RELAYS": "host=a.example wait=3"], "smtp.relays, relay 1: \"wait\" is not one of connections=…"),
+        (
+            ["RELAYS": "host=a.example wait=3"],
+            "smtp.relays, relay 1: \"wait\" is not one of connection.messages=…, connections=…"
+        ),
         (["RELAYS": "host=a.example, port=3"], "smtp.relays, relay 2: host=… is missing"),
         (["RELAYS": "host=a.example host=b.example"], "smtp.relays, relay 1: host is given twice"),
         (["RELAYS": "host=a.example port=70000"], "port: \"70000\" is not a whole number, 1 to 65535"),
+        (
+            ["RELAYS": "host=a.example connection.messages=0"],
+            "connection.messages: \"0\" is not a whole number, 1 to 1000000"
+        ),
         (["RELAYS": "host=a.example weight=0"], "weight: a whole number, 1 to 1000, is expected"),
         (["RELAYS": "host=a.example tls=maybe"], "tls: \"maybe\" is not one of none, starttls"),
         (["RELAYS": "host=a.example, host=a.example"], "relay 2: name: a.example:25 is another relay's already"),

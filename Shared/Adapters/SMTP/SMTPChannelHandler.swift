@@ -165,7 +165,7 @@ final class SMTPChannelHandler: ChannelInboundHandler {
         let before = session.waiting
         let stage = session.stage
         let actions = session.handle(input)
-        if !actions.isEmpty || session.waiting != before { setLimit() }
+        if !actions.isEmpty || session.waiting != before || session.stage != stage { setLimit() }
         if session.stage != stage { delivery?.entered?(session.stage) }
         for action in actions { carryOut(action) }
     }
@@ -259,14 +259,14 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     }
 
     private func setLimit() {
-        guard let waiting = session.waiting else {
+        guard let waiting = session.waiting, let loop = context?.eventLoop else {
             limit = nil
             timer?.task.cancel()
             timer = nil
             return
         }
         let (time, reason) = limit(for: waiting)
-        let limit = Limit(at: .now() + TimeAmount(clamping: time), reason: reason)
+        let limit = Limit(at: loop.now + TimeAmount(clamping: time), reason: reason)
         self.limit = limit
         if let timer, timer.fires <= limit.at { return }
         startTimer(for: limit)
@@ -276,11 +276,12 @@ final class SMTPChannelHandler: ChannelInboundHandler {
     private func startTimer(for limit: Limit) {
         guard let context else { return }
         timer?.task.cancel()
-        let fires = min(limit.at, .now() + TimeAmount(clamping: configuration.idleTimeout))
-        let task = context.eventLoop.assumeIsolated().scheduleTask(deadline: fires) { [self] in
+        let loop = context.eventLoop
+        let fires = min(limit.at, loop.now + TimeAmount(clamping: configuration.idleTimeout))
+        let task = loop.assumeIsolated().scheduleTask(deadline: fires) { [self] in
             timer = nil
             guard let limit = self.limit else { return }
-            if NIODeadline.now() < limit.at { startTimer(for: limit) } else { feed(.timedOut(reason: limit.reason)) }
+            if loop.now < limit.at { startTimer(for: limit) } else { feed(.timedOut(reason: limit.reason)) }
         }
         timer = (fires, task)
     }

@@ -28,7 +28,7 @@ public enum KnownKeys {
         "sender.lease", "sender.guard.freshness", "sender.emergency.patience", "sender.bounce.domain",
         "sender.breaker.share", "sender.breaker.after", "sender.stall.after", "sender.approval.within",
         "sender.result.within", "sender.rates",
-        "smtp.host", "smtp.port", "smtp.connections",
+        "smtp.host", "smtp.port", "smtp.connections", "smtp.connection.messages",
         "smtp.reply.timeout", "smtp.dot.deadline", "smtp.helo", "smtp.relays",
         "smtp.tls", "smtp.tls.ca.file", "smtp.tls.name", "smtp.tls.verify",
         "smtp.user", "smtp.password", "smtp.password.file", "smtp.auth.cleartext",
