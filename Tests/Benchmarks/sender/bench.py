@@ -99,7 +99,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", default=os.path.join(ROOT, ".build-release/release"), help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="a quarter of the work, one pair each")
-    parser.add_argument("--messages", type=int, default=20_000, help="messages of a run (default %(default)s)")
+    parser.add_argument("--messages", type=int, default=60_000, help="messages of a run (default %(default)s)")
     parser.add_argument("--octets", type=int, default=10_240, help="octets of a message (default %(default)s)")
     parser.add_argument("--pairs", type=int, default=2, help="alternating runs per comparison (default %(default)s)")
     parser.add_argument("--sessions", type=int, nargs="*", default=[10, 50], help="SMTP sessions (default 10 50)")
