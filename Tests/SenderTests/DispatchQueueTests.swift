@@ -120,6 +120,29 @@ struct DispatchQueueTests {
         await rig.close()
     }
 
+    @Test func `what waits behind costs nothing: a chunk is taken without a look at the others`() async throws {
+        let rig = try await DispatchRig.make("behind")
+        for district in [7, 8, 7] as [Int64] {
+            let blast = try await rig.blast(["a"], district: district)
+            _ = try await rig.owner.query(
+                """
+                INSERT INTO chunk (blast_id, chunk_no, district_id, class, first_no, last_no, state)
+                SELECT $1, n, $2, 'general', n, n, 'cleared' FROM generate_series(2, 1000) n
+                """, [.uuid(blast), .int(district)])
+        }
+        let queue = ChunkQueue(database: rig.dispatch)
+        for _ in 1...3 { _ = try #require(try await queue.take(rig.lease, onlyEmergency: false)) }
+        let looked = try await rig.dispatch.withTransaction { connection in
+            let parameters: [PostgresParameter] = [rig.lease.parameter, .bool(false), .textArray([])]
+            #expect(try await connection.query(ChunkQueue.take, parameters).count == 1)
+            let rows = try await connection.query(
+                "SELECT seq_tup_read + idx_tup_fetch AS n FROM pg_stat_xact_user_tables WHERE relname = 'chunk'")
+            return try rows[0].int("n")
+        }
+        #expect((1...20).contains(looked), "\(looked) chunks")
+        await rig.close()
+    }
+
     @Test func `a lease that has run out is never renewed: the process gets another token`() async throws {
         let rig = try await DispatchRig.make("renew")
         let lost = Metrics().counter("lost_total", help: "x")

@@ -18,7 +18,7 @@ struct BlastBreaker: Sendable {
                    coalesce(sum(c.n) FILTER (WHERE c.facts & $2 <> 0), 0)::bigint AS bounced,
                    coalesce(sum(c.n) FILTER (WHERE c.facts & $3 <> 0), 0)::bigint AS invalid
               FROM blast b JOIN blast_count c ON c.blast_id = b.blast_id
-             WHERE b.state = 'sending' AND NOT \(BlastGate.hasEnded) AND NOT \(BlastGate.isHeld())
+             WHERE b.state = 'sending' AND NOT \(BlastGate.hasEnded) AND NOT \(BlastGate.isHeld)
              GROUP BY b.blast_id, b.audience
         ), bad AS MATERIALIZED (
             SELECT t.*, bounced * 100.0 / tried + invalid * 100.0 / audience AS share
@@ -40,7 +40,7 @@ struct BlastBreaker: Sendable {
         UPDATE blast b
            SET idle_since = CASE WHEN i.idle THEN clock_timestamp() END
           FROM (SELECT b.blast_id,
-                       NOT \(BlastGate.hasEnded) AND NOT \(BlastGate.isHeld())
+                       NOT \(BlastGate.hasEnded) AND NOT \(BlastGate.isHeld)
                        AND NOT EXISTS (SELECT FROM attempt a
                                         WHERE a.blast_id = b.blast_id
                                           AND a.state IN ('in_doubt', 'accepted', 'resolved_sent')) AS idle

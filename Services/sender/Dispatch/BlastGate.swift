@@ -18,17 +18,13 @@ enum BlastGate {
 
     /// Everything waits, and no status changes: paused by its sender, by the breaker or by the operators, or it is
     /// quiet time in the district. An emergency waits for its own sender, and for operators who stopped emergencies too.
-    ///
-    /// - Parameter quiet: has a row per district in which it is quiet time.
-    static func isHeld(quiet: String = "quiet_district") -> String {
-        """
+    static let isHeld = """
         (b.paused_at IS NOT NULL
          OR b.is_held
          OR EXISTS (SELECT FROM operator_pause o
                      WHERE o.ended_at IS NULL AND (o.includes_emergency OR b.class <> 'emergency'))
-         OR b.class <> 'emergency' AND EXISTS (SELECT FROM \(quiet) q WHERE q.district_id = b.district_id))
+         OR b.class <> 'emergency' AND EXISTS (SELECT FROM quiet_district q WHERE q.district_id = b.district_id))
         """
-    }
 
     /// When sending began.
     static let began = "greatest(b.send_requested_at, b.released_at)"

@@ -17,29 +17,37 @@ struct LeasedChunk: Sendable, Equatable {
 struct ChunkQueue: Sendable {
     /// Emergency first; then the district with the fewest chunks in work; then oldest first. A chunk whose lease has run
     /// out is free again. Held blasts wait, unless they have ended: then their recipients are told so.
+    ///
+    /// The blasts are put in order, and the first that has a free chunk is as far as it goes: what waits behind costs
+    /// nothing.
     static let take = """
         WITH busy AS MATERIALIZED (
             SELECT h.district_id, count(*) AS n
-              FROM chunk h JOIN sender_lease l ON l.token = h.lease_token AND l.lease_until > clock_timestamp()
-             WHERE h.state = 'cleared'
+              FROM sender_lease l JOIN chunk h ON h.lease_token = l.token
+             WHERE l.lease_until > clock_timestamp() AND h.state = 'cleared'
              GROUP BY h.district_id
-        ), hushed AS MATERIALIZED (
-            SELECT district_id FROM quiet_district
+        ), waiting AS MATERIALIZED (
+            SELECT b.blast_id, \(BlastGate.hasEnded) AS ended
+              FROM blast b
+              LEFT JOIN busy ON busy.district_id = b.district_id
+             WHERE b.state = 'sending' AND (\(BlastGate.hasEnded) OR NOT \(BlastGate.isHeld))
+               AND (b.class = 'emergency' OR NOT $2) AND NOT b.channels <@ $3::text[]
+             ORDER BY b.class = 'emergency' DESC, coalesce(busy.n, 0), b.blast_id
         ), free AS MATERIALIZED (
-            SELECT c.blast_id, c.chunk_no, \(BlastGate.hasEnded) AS ended
-              FROM chunk c
-              JOIN blast b ON b.blast_id = c.blast_id
-              LEFT JOIN busy ON busy.district_id = c.district_id
-             WHERE c.state = 'cleared' AND b.state = 'sending'
-               AND (\(BlastGate.hasEnded) OR NOT \(BlastGate.isHeld(quiet: "hushed")))
-               AND (c.class = 'emergency' OR NOT $2) AND NOT b.channels <@ $3::text[]
-               AND (c.not_before IS NULL OR c.not_before <= clock_timestamp() OR \(BlastGate.hasEnded))
-               AND (c.lease_token IS NULL
-                    OR NOT EXISTS (SELECT FROM sender_lease l
-                                    WHERE l.token = c.lease_token AND l.lease_until > clock_timestamp()))
-             ORDER BY c.class = 'emergency' DESC, coalesce(busy.n, 0), c.blast_id, c.chunk_no
+            SELECT f.blast_id, f.chunk_no, w.ended
+              FROM waiting w
+             CROSS JOIN LATERAL (
+                   SELECT c.blast_id, c.chunk_no
+                     FROM chunk c
+                    WHERE c.blast_id = w.blast_id AND c.state = 'cleared'
+                      AND (c.not_before IS NULL OR c.not_before <= clock_timestamp() OR w.ended)
+                      AND (c.lease_token IS NULL
+                           OR NOT EXISTS (SELECT FROM sender_lease l
+                                           WHERE l.token = c.lease_token AND l.lease_until > clock_timestamp()))
+                    ORDER BY c.chunk_no
+                    LIMIT 1
+                      FOR UPDATE SKIP LOCKED) f
              LIMIT 1
-               FOR UPDATE OF c SKIP LOCKED
         )
         UPDATE chunk c SET lease_token = $1
           FROM free f

@@ -37,7 +37,7 @@ struct RetryQueue: Sendable {
                         WHERE a.blast_id = b.blast_id AND a.next_at <= \(horizon) LIMIT 1000) s) d
          WHERE b.state = 'sending' AND d.n > 0
            AND (\(BlastGate.hasEnded)
-                OR NOT \(BlastGate.isHeld()) AND (b.class = 'emergency' OR \(Wire.guardIsFresh("$2"))))
+                OR NOT \(BlastGate.isHeld) AND (b.class = 'emergency' OR \(Wire.guardIsFresh("$2"))))
          ORDER BY b.class = 'emergency' DESC, random()
          LIMIT $1
         """

@@ -42,7 +42,7 @@ extension Wire {
             SELECT b.district_id, b.category, b.class, b.content_window, b.class = 'emergency' AS emergency,
                    b.class = 'emergency' OR b.parent_blast_id IS NOT NULL AS claimless,
                    \(BlastGate.endReason) AS ended,
-                   \(BlastGate.isHeld()) AS paused,
+                   \(BlastGate.isHeld) AS paused,
                    EXISTS (SELECT FROM sender_lease l
                             WHERE l.token = $2
                               AND l.lease_until > clock_timestamp() + $3 * interval '1 microsecond') AS lease_live,

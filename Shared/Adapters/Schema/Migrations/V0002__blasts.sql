@@ -266,6 +266,7 @@ CREATE TABLE chunk (
 CREATE INDEX chunk_requested ON chunk (blast_id, chunk_no) WHERE state = 'requested';
 CREATE INDEX chunk_unasked ON chunk (blast_id, chunk_no) WHERE requested_reported_at IS NULL;
 CREATE INDEX chunk_cleared ON chunk (blast_id, chunk_no) WHERE state = 'cleared';
+CREATE INDEX chunk_leased ON chunk (lease_token) WHERE state = 'cleared' AND lease_token IS NOT NULL;
 SELECT protect_tenant_table('chunk', '{rollcall_intake}', '{rollcall_dispatch,rollcall_guard}');
 GRANT SELECT, INSERT ON chunk TO rollcall_intake;
 GRANT SELECT, UPDATE ON chunk TO rollcall_dispatch;
