@@ -38,7 +38,29 @@ struct DispatchMessageTests {
             "<a href=\"mailto:a+b@x.example?subject=Tom%20%26%20J%2F%C3%A9%27%2525\">"
         ),
         ("<a href=\"{{url}}\">", "<a href=\"https://x.example/?a=1&amp;b=2\">"),
-        ("<a href=\" {{url}}&c={{at}}\">", "<a href=\" https://x.example/?a=1&amp;b=2&c=a+b@x.example\">"),
+        (
+            "<a href=\" {{url}}&amp;c={{at}}&{{at}}\">",
+            "<a href=\" https://x.example/?a=1&amp;b=2&amp;c=a%2Bb%40x.example&a%2Bb%40x.example\">"
+        ),
+        (
+            "<a href=\"{{^url}}/pay?src=mail{{/url}}{{#url}}{{url}}{{/url}}\">",
+            "<a href=\"https://x.example/?a=1&amp;b=2\">"
+        ),
+        ("<a href=\"{{^url}}#{{/url}}{{url}}\">", "<a href=\"https://x.example/?a=1&amp;b=2\">"),
+        ("<a href=\"/{{#no}}?a={{at}}{{/no}}{{^no}}p/{{path}}{{/no}}\">", "<a href=\"/p/a/b\">"),
+        ("<a href=\"/{{#v}}?v={{v}}{{/v}}&r={{path}}\">", "<a href=\"/?v=Tom%20%26%20J%2F%C3%A9%27%2525&r=a%2Fb\">"),
+        ("<a href=\"/?{{pairs}}&n={{pairs}}\">", "<a href=\"/?a=1&amp;b=2&n=a%3D1%26b%3D2\">"),
+        ("<a href=\"/o&#39;neil/{{path}}&quest;q={{path}}\">", "<a href=\"/o&#39;neil/a/b&quest;q=a%2Fb\">"),
+        ("<a href=\"/?a=1\n&n={{path}}\n{{path}}\">", "<a href=\"/?a=1\n&n=a%2Fb\na/b\">"),
+        (
+            "<!--[if mso]><v:roundrect href=\"/?q={{path}}\"><![endif]-->",
+            "<!--[if mso]><v:roundrect href=\"/?q=a%2Fb\"><![endif]-->"
+        ),
+        ("<!--[if<!--[if<a href=\"/?q={{path}}\"-->", "<!--[if<!--[if<a href=\"/?q=a/b\"-->"),
+        ("<!-- {{! --> <a href=\"/?q={{path}}\"> }} -->", "<!-- \"> }} -->"),
+        ("<title>{{! </title> <a href=\"/?q={{x y}}\"> }}", "<title>\"> }}"),
+        ("<a href=\"/?q=\u{600}{{path}}\">", "<a href=\"/?q=\u{600}{{path}}\">"),
+        ("<a href=\"/?q=é{{path}}\">", "<a href=\"/?q=éa%2Fb\">"),
         ("<a href=\"/?{{#v}}q={{v}}{{/v}}{{{at}}}\">", "<a href=\"/?q=Tom%20%26%20J%2F%C3%A9%27%2525a+b@x.example\">"),
         (
             "<a title=\"?{{at}} {{v}}\">?q={{v}}",
@@ -48,7 +70,10 @@ struct DispatchMessageTests {
         ("<a href=\"/?u={{respond_url}}\">", "<a href=\"/?u=https://link.rollcall.invalid/respond_url\">"),
     ])
     func `a merge value in an address stays one value of it`(html: String, _ expected: String) throws {
-        let values = ["v": "Tom & J/é'%25", "at": "a+b@x.example", "url": "https://x.example/?a=1&b=2"]
+        let values = [
+            "v": "Tom & J/é'%25", "at": "a+b@x.example", "url": "https://x.example/?a=1&b=2", "path": "a/b",
+            "pairs": "a=1&b=2",
+        ]
         for section in ["", "{{#none}}{{/none}}"] {
             let template = try MessageTemplate(subject: "s", html: html + section, text: nil)
             #expect(template.render(values).html == expected)

@@ -23,7 +23,8 @@ import Testing
             "{{name}}", "{{{name}}}", "{{ name }}", "{{absent}}", "{{school}}", "{{bus_7}}", "{{mark}}", "{{line}}",
             "{{&name}}", "{{!c}}", "{{acknowledge_url}}", "{", "}", " { } ", "}}", "a{b:c}", "<a href=\"x\">", "Hi ",
             "\r\n", "\n", "\t", ".", "é", "\u{301}", "👩‍👧",
-            "<a href='", "'>", "<img src=\"/?q={{name}}#{{name}}\">", "<a href=\"{{name}}/{{name}}\">", "?",
+            "<a href='", "'>", "&amp;", "<!--[if mso]>", "<img src=\"/?q={{name}}#{{name}}\">",
+            "<a href=\"{{name}}/{{name}}\">", "?",
         ]
         var random = SeededGenerator(seed: 11)
         var plain = 0
@@ -43,7 +44,8 @@ import Testing
 
     @Test func `sections, other values than text and combining neighbours are left to Mustache`() {
         for template in [
-            "{{#a}}x{{/a}}", "{{a.b}}", "{{upper(a)}}", "{{a}}\u{301}", "é{{a}}", "{{{a}}", "{{&a}}", "{{!a}}",
+            "{{#a}}x{{/a}}", "{{a.b}}", "{{upper(a)}}", "{{a}}\u{301}", "é{{a}}", "{{{a}}", "{{&a}}", "{{!a}}", "x\n\t",
+            " ", "{{a}}\r\n ",
         ] {
             #expect(PlainTemplate(template, isMarkup: true) == nil, "\(template)")
         }

@@ -14,6 +14,7 @@ struct AnchorScanner {
     /// Where the first value stands that is part of a tag and in no quotation marks.
     private var bare: Int?
     private var addressed: [Int: ValueEscape] = [:]
+    private var isConditional = false
 
     /// The range of each value without its quotes, in order.
     static func hrefs(in html: [UInt8], isTemplate: Bool) -> [Range<Int>] {
@@ -68,6 +69,7 @@ struct AnchorScanner {
                 let start = index + 4
                 skip(past: "-->", from: start)
                 checkComment(start..<index)
+                noteConditional(start..<index)
                 settled = index
             } else {
                 index += 1
@@ -187,30 +189,31 @@ struct AnchorScanner {
         bare = index
     }
 
-    /// An address that goes over several lines is none.
+    /// A value is left as it is where it is the first thing in its line: Mustache takes what is in front of a pragma there
+    /// for indentation.
     private mutating func noteAddress(_ range: Range<Int>) {
-        guard !html[range].contains(where: { $0 == 0x0A || $0 == 0x0D }) else { return }
         let next = index
         defer { index = next }
-        var place: ValueEscape?
+        var place = AddressPlace()
+        var isLineStart = false
         index = range.lowerBound
         while index < range.upperBound {
             let octet = index
-            if skipMustache() {
-                guard let sign = html[(octet + 2)...].first, !"#^/!".utf8.contains(sign) else { continue }
-                if let place, sign != UInt8(ascii: "{"), sign != UInt8(ascii: "&"),
-                    !PersonalLink.names.contains(Self.name(inTag: html[octet..<index]))
-                {
-                    addressed[octet] = place
-                }
-                place = place ?? .path
-            } else {
-                switch html[octet] {
-                case UInt8(ascii: "?"), UInt8(ascii: "#"): place = .query
-                case 0...0x20: break
-                default: place = place ?? .path
-                }
-                index += 1
+            guard skipMustache() else {
+                isLineStart = html[octet] == 0x0A || html[octet] == 0x0D || isLineStart && html[octet] <= 0x20
+                index += place.pass(html[octet..<range.upperBound])
+                continue
+            }
+            switch html[(octet + 2)...].first {
+            case UInt8(ascii: "#"), UInt8(ascii: "^"): place.enterSection()
+            case UInt8(ascii: "/"): place.leaveSection()
+            case UInt8(ascii: "!"): break
+            case UInt8(ascii: "{"), UInt8(ascii: "&"): place.passValue()
+            default:
+                let isPersonal = PersonalLink.names.contains(Self.name(inTag: html[octet..<index]))
+                if !isPersonal, !isLineStart { addressed[octet] = place.escape }
+                place.passValue()
+                isLineStart = false
             }
         }
     }
@@ -218,6 +221,15 @@ struct AnchorScanner {
     private static func name(inTag tag: ArraySlice<UInt8>) -> String {
         let name = tag.dropFirst(2).dropLast(2).drop { isSpace($0) }.reversed().drop { isSpace($0) }.reversed()
         return String(decoding: Array(name), as: UTF8.self)
+    }
+
+    /// Outlook reads what others take for a comment.
+    private mutating func noteConditional(_ comment: Range<Int>) {
+        guard isTemplate, !isConditional, html[comment].starts(with: "[if".utf8) else { return }
+        var scanner = AnchorScanner(html: Array(html[comment]), isTemplate: true)
+        scanner.isConditional = true
+        scanner.scan()
+        for (octet, escape) in scanner.addressed { addressed[comment.lowerBound + octet] = escape }
     }
 
     private mutating func skipMustache() -> Bool {

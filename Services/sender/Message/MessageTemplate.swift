@@ -55,14 +55,12 @@ struct MessageTemplate: Sendable {
         try checkTags(template, part)
         do {
             // The pragma stands on a line of its own, which Mustache removes.
-            let escape = part == .html ? ValueEscape.markup : .none
-            let mustache = try MustacheTemplate(string: escape.pragma + "\n" + template)
-            guard part == .html, let marked = marked(template) else {
-                return ParsedTemplate(mustache: mustache, plain: PlainTemplate(template, isMarkup: part == .html))
-            }
+            let pragma = (part == .html ? ValueEscape.markup : .none).pragma + "\n"
+            let marked = part == .html ? marked(template) : nil
+            let mustache = marked.flatMap { try? MustacheTemplate(string: pragma + $0) }
             return ParsedTemplate(
-                mustache: try MustacheTemplate(string: escape.pragma + "\n" + marked),
-                plain: PlainTemplate(template, isMarkup: true))
+                mustache: try mustache ?? MustacheTemplate(string: pragma + template),
+                plain: PlainTemplate(template, isMarkup: part == .html))
         } catch let error as MustacheTemplate.ParserError {
             let place = "line \(error.context.lineNumber - 1), column \(error.context.columnNumber)"
             throw Fault(part: part, reason: "\(place): \(explain(error.error))")
@@ -77,9 +75,12 @@ struct MessageTemplate: Sendable {
         let addressed = AnchorScanner.addressedValues(inTemplate: octets)
         guard !addressed.isEmpty else { return nil }
         var result: [UInt8] = []
-        var copied = 0
-        for (start, escape) in addressed.sorted(by: { $0.key < $1.key }) {
-            let end = octets[start...].firstRange(of: "}}".utf8)?.upperBound ?? octets.count
+        var (copied, index) = (0, 0)
+        while let start = octets[index...].firstRange(of: "{{".utf8)?.lowerBound {
+            let close = octets[start...].starts(with: "{{{".utf8) ? "}}}" : "}}"
+            let end = octets[(start + 2)...].firstRange(of: close.utf8)?.upperBound ?? octets.count
+            index = end
+            guard let escape = addressed[start], !joinsBrace(octets[..<start]) else { continue }
             result += octets[copied..<start]
             result += escape.pragma.utf8
             result += octets[start..<end]
@@ -87,6 +88,14 @@ struct MessageTemplate: Sendable {
             copied = end
         }
         return String(decoding: result + octets[copied...], as: UTF8.self)
+    }
+
+    /// Mustache reads characters, and the brace of a tag may be part of one that begins before it.
+    private static func joinsBrace(_ text: ArraySlice<UInt8>) -> Bool {
+        guard let last = text.last, last >= 0x80,
+            let scalar = String(decoding: text.suffix(4), as: UTF8.self).unicodeScalars.last
+        else { return false }
+        return "\(scalar){".count == 1
     }
 
     private static func checkTags(_ template: String, _ part: Part) throws(Fault) {

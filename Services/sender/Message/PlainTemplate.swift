@@ -17,6 +17,7 @@ struct PlainTemplate: Sendable {
     /// - Parameter isMarkup: values of `{{name}}` are escaped by where they stand.
     init?(_ template: String, isMarkup: Bool) {
         octets = Array(template.utf8)
+        guard !Self.endsInIndentation(octets) else { return nil }
         let addressed = isMarkup ? AnchorScanner.addressedValues(inTemplate: octets) : [:]
         var index = 0
         while let open = Self.find(0x7B, in: octets, from: index) {
@@ -54,6 +55,12 @@ struct PlainTemplate: Sendable {
             if tags[middle].range.lowerBound < octet { low = middle + 1 } else { high = middle }
         }
         return low
+    }
+
+    /// Mustache drops a last line of nothing but blanks.
+    private static func endsInIndentation(_ octets: [UInt8]) -> Bool {
+        let rest = octets.reversed().drop { $0 == 0x20 || $0 == 0x09 }
+        return rest.count < octets.count && (rest.isEmpty || rest.first == 0x0A || rest.first == 0x0D)
     }
 
     /// Where two of `brace` stand next.

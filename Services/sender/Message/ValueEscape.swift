@@ -4,12 +4,11 @@ import Mustache
 /// How a merge value is written where it stands, so that it stays a value there. Octet by octet: a mark followed by a
 /// combining character is one `Character`, and a browser still sees the mark.
 enum ValueEscape: Int, Sendable, CaseIterable {
-    /// As it is: in subjects and texts, and for `{{{name}}}`.
+    /// As it is: in subjects and texts.
     case none
     /// In text and quoted attributes of HTML.
     case markup
-    /// In an address (RFC 3986) behind its beginning and before its query: what delimits the parts of an address, and
-    /// percent-encoded octets, stay.
+    /// In an address (RFC 3986) where it may be several parts of it: what delimits them, and percent-encoded octets, stay.
     case path
     /// In the query or the fragment of an address: everything but unreserved characters is percent-encoded.
     case query
@@ -71,7 +70,7 @@ extension ValueEscape {
 
     private static let registered = {
         let names: [ValueEscape: String] = [
-            .markup: "ROLLCALL_MARKUP", .path: "ROLLCALL_PATH", .query: "ROLLCALL_QUERY",
+            .markup: "MARKUP", .path: "PATH", .query: "QUERY",
         ]
         for (escape, name) in names { MustacheContentTypes.register(Content(escape: escape), named: name) }
         return names
