@@ -152,7 +152,8 @@ let package = Package(
         tests(
             "ContractsTests", ["Contracts", "Delivery", "Postgres", "TestKit"], exclude: ["consumer.py", "validate.py"]),
         tests("SigningTests", ["Signing", "Delivery"]),
-        tests("SMTPTests", ["SMTP", "Mail", "TestKit", nio, nioPosix, nioEmbedded], exclude: ["peer.py", "postfix.py"]),
+        tests(
+            "SMTPTests", ["SMTP", "Mail", "TestKit", nio, nioPosix, nioEmbedded], exclude: ["peer.py", "postfix.py"]),
         tests(
             "HTTPProvidersTests", ["HTTPProviders", "Mail", "Signing", "TestKit", nio, nioPosix],
             exclude: ["oracle.py", "providers.py"]),
