@@ -99,15 +99,25 @@ struct DispatchQueueTests {
         await rig.close()
     }
 
-    @Test func `many takers at once never take the same chunk`() async throws {
-        let rig = try await DispatchRig.make("takers")
-        for _ in 0..<24 { _ = try await rig.blast(["a"]) }
+    @Test(arguments: [(24, 1), (1, 24), (3, 8)])
+    func `many takers at once never take the same chunk, and leave none`(blasts: Int, chunks: Int) async throws {
+        let rig = try await DispatchRig.make("takers_\(blasts)")
+        for _ in 0..<blasts {
+            let blast = try await rig.blast(["a"])
+            _ = try await rig.owner.query(
+                """
+                INSERT INTO chunk (blast_id, chunk_no, district_id, class, first_no, last_no, state)
+                SELECT $1, n, 7, 'general', n, n, 'cleared' FROM generate_series(2, $2) n
+                """, [.uuid(blast), .int4(Int32(chunks))])
+        }
         let queue = ChunkQueue(database: rig.dispatch)
-        let taken = try await withThrowingTaskGroup(of: [BlastID].self) { group in
+        let taken = try await withThrowingTaskGroup(of: [String].self) { group in
             for _ in 0..<8 {
                 group.addTask {
-                    var mine: [BlastID] = []
-                    while let chunk = try await queue.take(rig.lease, onlyEmergency: false) { mine.append(chunk.blast) }
+                    var mine: [String] = []
+                    while let chunk = try await queue.take(rig.lease, onlyEmergency: false) {
+                        mine.append("\(chunk.blast)/\(chunk.number)")
+                    }
                     return mine
                 }
             }
@@ -115,8 +125,10 @@ struct DispatchQueueTests {
         }
         #expect(taken.count == Set(taken).count)
         var rest = taken
-        while let chunk = try await queue.take(rig.lease, onlyEmergency: false) { rest.append(chunk.blast) }
-        #expect(rest.count == 24)
+        while let chunk = try await queue.take(rig.lease, onlyEmergency: false) {
+            rest.append("\(chunk.blast)/\(chunk.number)")
+        }
+        #expect(rest.count == blasts * chunks && Set(rest).count == rest.count)
         await rig.close()
     }
 

@@ -19,7 +19,7 @@ struct ChunkQueue: Sendable {
     /// out is free again. Held blasts wait, unless they have ended: then their recipients are told so.
     ///
     /// The blasts are put in order, and the first that has a free chunk is as far as it goes: what waits behind costs
-    /// nothing.
+    /// nothing. A lateral join goes through them one by one, and so keeps the order.
     static let take = """
         WITH busy AS MATERIALIZED (
             SELECT h.district_id, count(*) AS n

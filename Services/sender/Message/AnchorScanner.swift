@@ -1,4 +1,5 @@
-/// Finds the `href` values of `<a>` tags in HTML, octet by octet, the way a browser's tokenizer would see them.
+/// Finds the `href` values of `<a>` tags in HTML, octet by octet, the way a browser's tokenizer would see them; in a
+/// template also the merge values that stand in addresses, whichever tag has them.
 ///
 /// Comments and the contents of `script`, `style`, `textarea` and `title` are passed over. In a template, Mustache tags
 /// are passed over as well, wherever they stand, so that a `>` or a quote inside one ends nothing.
@@ -14,6 +15,7 @@ struct AnchorScanner {
     /// Where the first value stands that is part of a tag and in no quotation marks.
     private var bare: Int?
     private var addressed: [Int: ValueEscape] = [:]
+    /// This is the inside of a conditional comment, of which there is none in another.
     private var isConditional = false
 
     /// The range of each value without its quotes, in order.

@@ -14,7 +14,7 @@ enum BodyPiece: Sendable {
 }
 
 /// Which of the merge values, and how it is escaped where it stands.
-struct MergedValue: Sendable, Hashable {
+struct MergedValue: Sendable {
     let index: Int
     let escape: ValueEscape
 }
